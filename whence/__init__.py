@@ -1,0 +1,53 @@
+"""whence: where a neural network's prediction came from, the same for PyTorch, JAX, TensorFlow and black boxes.
+
+Importing this package imports no framework; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whence.core import baselines as baselines
+    from whence.core import errors as errors
+    from whence.core.explanation import Explanation as Explanation
+    from whence.core.explanation import load as load
+    from whence.core.method import Method as Method
+    from whence.front import explain as explain
+    from whence.front import methods as methods
+    from whence.front import wrap as wrap
+    from whence.methods.gradient import InputXGradient as InputXGradient
+    from whence.methods.gradient import Saliency as Saliency
+    from whence.methods.noise import NoiseTunnel as NoiseTunnel
+    from whence.methods.noise import SmoothGrad as SmoothGrad
+    from whence.methods.noise import SmoothGradSquared as SmoothGradSquared
+    from whence.methods.noise import VarGrad as VarGrad
+    from whence.methods.path import GradientSHAP as GradientSHAP
+    from whence.methods.path import IntegratedGradients as IntegratedGradients
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "explain": "whence.front", "wrap": "whence.front", "methods": "whence.front",
+    "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
+    "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
+    "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
+    "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
+    "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
+}  # fmt: skip
+_MODULES = {"baselines": "whence.core.baselines", "errors": "whence.core.errors", "testing": "whence.testing"}
+
+__all__ = ["baselines", "errors", "testing", *sorted(_HOMES)]  # noqa: PLE0604, F822
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    raise AttributeError(f"module 'whence' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""One folder per framework; each imports only its own."""

@@ -1,0 +1,229 @@
+"""PyTorch models as users have them: modules, scripted and compiled ones, plain functions, Keras on torch."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+
+from whence.backends.torch.ops import TorchOps, ops
+from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
+from whence.core.model import Edit, LayerCalls, Leaf, Model
+from whence.core.ops import Tensor
+from whence.core.rule import RuleSet
+
+
+class TorchModel(Model):
+    """What all PyTorch models share: leaves run eagerly."""
+
+    ops: TorchOps = ops
+
+    def _build(self, leaf: Leaf) -> Callable[..., Any]:
+        target = weakref.ref(self.target) if _weakly(self.target) else lambda: self.target
+        make, options = type(self), self.options
+
+        def eager(*tensors: Any) -> Any:
+            return leaf(make(target(), options).run, *tensors)
+
+        return eager
+
+    def place(self, value: Any) -> Tensor:
+        return torch.as_tensor(value)
+
+    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+        from whence.backends.torch.intercept import InterceptedModel
+
+        return InterceptedModel(self, rules, reference)
+
+    def _call(self, inputs: Any) -> Tensor:
+        args, kwargs = self._arguments(inputs)
+        return self._select_output(self.target(*args, **kwargs))
+
+
+class FunctionModel(TorchModel):
+    """A plain function on torch tensors."""
+
+    def layers(self) -> tuple[str, ...]:
+        return ()
+
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._call(inputs), LayerCalls(edits, taps).finish(())
+
+
+class ModuleModel(TorchModel):
+    """An ``nn.Module``; layers are its submodules by name."""
+
+    default_layout = "NCHW"
+
+    def layers(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in _uncompiled(self.target).named_modules() if name)
+
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if not edits and not taps:
+            return self._call(_convolution_friendly(self.target, inputs)), {}
+        calls, module = LayerCalls(edits, taps), _uncompiled(self.target)
+        if isinstance(module, torch.jit.ScriptModule):
+            raise LayerError(f"layers {', '.join(calls.wanted)}", received="a scripted module, whose layers cannot be reached",
+                             valid="the module before torch.jit")
+        with _hooks(module, calls):
+            output = type(self)(module, self.options)._call(_convolution_friendly(module, inputs))
+        return output, calls.finish(self.layers())
+
+    @contextmanager
+    def hold(self) -> Iterator[Self]:
+        with _inference(self.target):
+            yield self
+
+    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
+        dtypes = {p.dtype for p in self.target.parameters() if p.is_floating_point()}
+        for name, leaf in zip(names, leaves, strict=True):
+            if self.options.preprocess is None and leaf.is_floating_point() and dtypes and leaf.dtype not in dtypes:
+                wanted = " or ".join(sorted(ops.dtype(torch.empty(0, dtype=d)) for d in dtypes))
+                raise DTypeError(f"{name} for a model of {wanted} parameters", received=ops.dtype(leaf),
+                                 valid=f"inputs of {wanted}, or the model cast to {ops.dtype(leaf)}")
+
+    def place(self, value: Any) -> Tensor:
+        parameter = next(self.target.parameters(), None)
+        return torch.as_tensor(value, device=None if parameter is None else parameter.device)
+
+
+class KerasModel(ModuleModel):
+    """A Keras model on Keras' torch backend; layers are Keras' own, nested ones as paths."""
+
+    @property
+    def default_layout(self) -> str | None:  # type: ignore[override]
+        from whence.backends.keras_layers import layout_of
+
+        return layout_of(self.target)
+
+    def layers(self) -> tuple[str, ...]:
+        from whence.backends.keras_layers import layer_names
+
+        return layer_names(self.target)
+
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        from whence.backends.keras_layers import layer_calls
+
+        calls = LayerCalls(edits, taps)
+        with layer_calls(self.target, calls):
+            output = self._call(inputs)
+        return output, calls.finish(self.layers())
+
+
+def _weakly(target: Any) -> bool:
+    try:
+        weakref.ref(target)
+    except TypeError:
+        return False
+    return True
+
+
+def _uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that ``torch.compile`` wrapped: compiled code does not call the layers from Python."""
+    original = getattr(module, "_orig_mod", None)
+    return original if isinstance(original, torch.nn.Module) else module
+
+
+def _convolution_friendly(module: torch.nn.Module, inputs: Any) -> Any:
+    """Images in the memory format in which convolutions run fastest; the values are the same."""
+    if isinstance(inputs, dict):
+        return {key: _convolution_friendly(module, x) for key, x in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return type(inputs)(_convolution_friendly(module, x) for x in inputs)
+    if inputs.ndim == 4 and inputs.is_floating_point() and any(isinstance(m, torch.nn.Conv2d) for m in module.modules()):
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs
+
+
+@contextmanager
+def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
+    """Forward hooks on the wanted layers, for calls of this thread only, removed on the way out."""
+    here, modules, handles = threading.get_ident(), dict(module.named_modules()), []
+
+    def hook_of(name: str) -> Callable[..., Any]:
+        def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+            # a copy, since a later in-place operation would overwrite what was tapped
+            return calls(name, _copy(output)) if threading.get_ident() == here else None
+
+        return hook
+
+    try:
+        for name in calls.wanted:
+            if name in modules:
+                handles.append(modules[name].register_forward_hook(hook_of(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _copy(output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output.clone()
+    return type(output)((output[0].clone(), *output[1:])) if isinstance(output, (tuple, list)) else output
+
+
+class _Held:
+    """The state that ``_inference`` changed on one module, and how many explanations rely on it."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.training: list[torch.nn.Module] = []
+        self.trainable: list[torch.nn.Parameter] = []
+
+
+_held: weakref.WeakKeyDictionary[torch.nn.Module, _Held] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+@contextmanager
+def _inference(module: torch.nn.Module) -> Iterator[None]:
+    """Inference mode and frozen parameters while any thread explains through the module; then as it was.
+
+    Compiled modules keep their flags unless they are training: a changed flag would compile them again.
+    """
+    with _lock:
+        held = _held.setdefault(module, _Held())
+        if held.users == 0:
+            held.training = [m for m in module.modules() if m.training]
+            if any(_behaves_otherwise(m) for m in held.training):
+                warnings.warn(f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
+                              "and put back afterwards.", TrainingModeWarning, stacklevel=6)
+            for m in held.training:
+                m.training = False
+            if _uncompiled(module) is module:
+                held.trainable = [p for p in module.parameters() if p.requires_grad]
+                for p in held.trainable:
+                    p.requires_grad_(False)
+        held.users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            held.users -= 1
+            if held.users == 0:
+                for m in held.training:
+                    m.training = True
+                for p in held.trainable:
+                    p.requires_grad_(True)
+                del _held[module]
+
+
+_TRAINING_MATTERS = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)
+
+
+def _behaves_otherwise(module: torch.nn.Module) -> bool:
+    """Whether a module in training mode computes something else: a fresh model of plain layers needs no warning."""
+    ours = type(module).__module__.startswith("torch.nn.")
+    return isinstance(module, _TRAINING_MATTERS) or bool(getattr(module, "dropout", 0)) or not ours

@@ -1,0 +1,204 @@
+"""Baselines: the reference input that stands for "nothing there".
+
+Wherever a method takes ``baseline``, these are valid: ``"zeros"``, ``"min"``, ``"max"`` and ``"mean"`` (of each
+sample's values), ``"blur"`` (images), a number, an array (per sample, or one for all), a callable ``x -> baseline``,
+an object of this module, or one of these per input in the inputs' structure.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.core.errors import BaselineError
+from whence.core.interpolation import gaussian_matrix
+from whence.core.layout import Layout
+from whence.core.ops import Ops, Tensor
+from whence.core.sampling import Fill, draw, normal, uniform
+from whence.core.tree import Structure, flatten
+from whence.core.validation import non_negative
+
+if TYPE_CHECKING:
+    from whence.core.context import Context
+
+VALID = ('"zeros", "min", "max", "mean", "blur", a number, an array of the input\'s shape, a callable, '
+         "a whence.baselines object, or one of these per input")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Each image under a Gaussian blur; ``sigma`` in pixels, a tenth of the longest side if not given."""
+
+    sigma: float | None = None
+
+    def __call__(self, ops: Ops, x: Tensor, layout: Layout) -> Tensor:
+        if not layout.spatial:
+            raise BaselineError("a blurred baseline", received=f"inputs of shape {ops.shape(x)} of unknown layout",
+                                valid='images, their layout declared: whence.wrap(model, layout="NHWC")')
+        sides = [ops.shape(x)[axis] for axis in layout.spatial]
+        for axis, side in zip(layout.spatial, sides, strict=True):
+            matrix = gaussian_matrix(side, self.sigma or max(sides) / 10)
+            x = ops.apply_along_axis(ops.asarray(matrix, like=x), x, axis)
+        return x
+
+
+class Distribution(ABC):
+    """A distribution of baselines; a method that needs a single one takes draw 0 of each sample."""
+
+    seed: int
+
+    @abstractmethod
+    def sample(
+        self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
+    ) -> np.ndarray:
+        """Host values ``[len(draws), len(sample_ids), ...]`` in the place of input ``leaf``, whose batch is ``x``."""
+
+
+@dataclass(frozen=True)
+class Gaussian(Distribution):
+    """Independent normal values."""
+
+    mean: float = 0.0
+    stdev: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        non_negative("stdev", self.stdev)
+
+    def sample(
+        self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
+    ) -> np.ndarray:
+        return self.mean + self.stdev * _draw(normal, self.seed, ops, x, leaf, draws, sample_ids, layout)
+
+
+@dataclass(frozen=True)
+class Uniform(Distribution):
+    """Independent values, uniform from ``low`` to ``high``."""
+
+    low: float = 0.0
+    high: float = 1.0
+    seed: int = 0
+
+    def sample(
+        self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
+    ) -> np.ndarray:
+        values = _draw(uniform, self.seed, ops, x, leaf, draws, sample_ids, layout)
+        return self.low + (self.high - self.low) * values
+
+
+def _draw(
+    fill: Fill, seed: int, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int],
+    layout: Layout,
+) -> np.ndarray:  # fmt: skip
+    channel = None if layout.channel is None else layout.channel - 1
+    return draw(fill, ops.shape(x)[1:], seed=seed, stream=f"baseline/{leaf}", samples=sample_ids, draws=draws,
+                dtype=ops.dtype(x), channel_axis=channel)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet(Distribution):
+    """Rows drawn with replacement from data in the inputs' structure, ``[M, ...]`` each; of any framework."""
+
+    data: Any
+    seed: int = 0
+    arrays: tuple[np.ndarray, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", tuple(host(leaf) for leaf in flatten(self.data)[0]))
+
+    def sample(
+        self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
+    ) -> np.ndarray:
+        if leaf >= len(self.arrays) or self.arrays[leaf].shape[1:] != ops.shape(x)[1:] or not len(self.arrays[leaf]):
+            received = [a.shape for a in self.arrays]
+            raise BaselineError(f"a data set of baselines for inputs of shape {ops.shape(x)}", received=received,
+                                valid=f"rows of shape {ops.shape(x)[1:]} for each input")
+        rows = self.arrays[leaf]
+        place = draw(uniform, (), seed=self.seed, stream="baseline/row", samples=sample_ids, draws=draws)
+        return rows[np.minimum((place * len(rows)).astype(int), len(rows) - 1)]
+
+
+def host(a: Any) -> np.ndarray:
+    """Any framework's tensor as a NumPy array."""
+    return np.asarray(a.detach().cpu() if hasattr(a, "detach") else a)
+
+
+def per_leaf(baseline: Any, structure: Structure) -> tuple[Any, ...]:
+    """The baseline of each input: one for all, or one each in the inputs' structure."""
+    if isinstance(baseline, (tuple, list, dict)):
+        if not structure.matches(baseline):
+            raise BaselineError("one baseline per input", received=f"a {type(baseline).__name__} of {len(baseline)}",
+                                valid=f"the inputs' structure, {', '.join(structure.names)}")
+        return flatten(baseline)[0]
+    return (baseline,) * len(structure.names)
+
+
+def resolve(
+    baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sample_ids: Sequence[int]
+) -> Tensor:
+    """The baseline of one input as a native tensor of the input's shape ``[B, ...]``."""
+    shape, axes = ops.shape(x), tuple(range(1, len(ops.shape(x))))
+    if isinstance(baseline, str):
+        if baseline == "zeros":
+            return ops.zeros_like(x)
+        if baseline in ("min", "max", "mean"):
+            return ops.broadcast_to(getattr(ops, baseline)(x, axis=axes, keepdims=True), shape)
+        if baseline != "blur":
+            raise BaselineError("baseline", received=repr(baseline), valid=VALID)
+        baseline = Blur()
+    if isinstance(baseline, Blur):
+        return baseline(ops, x, layout)
+    if isinstance(baseline, Distribution):
+        drawn = baseline.sample(ops, x, leaf, [0], sample_ids, layout)[0]
+        return ops.asarray(drawn, like=x, dtype=ops.dtype(x))
+    if isinstance(baseline, Real) and not isinstance(baseline, bool):
+        return ops.full_like(x, baseline)
+    if callable(baseline):
+        baseline = baseline(x)
+    try:
+        value = baseline if ops.is_tensor(baseline) else ops.asarray(host(baseline), like=x, dtype=ops.dtype(x))
+    except (TypeError, ValueError) as error:
+        raise BaselineError("baseline", received=type(baseline).__name__, valid=VALID) from error
+    if ops.shape(value) not in (shape, (1, *shape[1:]), shape[1:], ()):
+        raise BaselineError(f"a baseline for inputs of shape {shape}", received=f"an array of shape {ops.shape(value)}",
+                            valid=f"shape {shape}, {(1, *shape[1:])} or {shape[1:]}")
+    return ops.broadcast_to(ops.asarray(value, like=x, dtype=ops.dtype(x)), shape)
+
+
+def at_place(ctx: Context, baseline: Any) -> tuple[Tensor, ...]:
+    """The baseline in the place of ``ctx.x``: at the inputs, or the layer's activation for the baseline inputs."""
+    specs = per_leaf(baseline, ctx.place.structure)
+    wanted = range(len(ctx.inputs)) if ctx.place.layer else ctx.place.leaves
+    points = tuple(ctx.x) if ctx.place.layer is None else ctx.inputs
+    found = tuple(
+        resolve(specs[leaf], ctx.ops, x, leaf=leaf, layout=ctx.model.layout(len(ctx.ops.shape(x))),
+                sample_ids=ctx.sample_ids)
+        for leaf, x in zip(wanted, points, strict=True)
+    )  # fmt: skip
+    return found if ctx.place.layer is None else (ctx.activations(found, ctx.place.layer),)
+
+
+def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -> tuple[np.ndarray, ...]:
+    """Draws ``[k, b, ...]`` of a baseline distribution in the place of ``ctx.x``, one array per attributed tensor."""
+    specs, ops, ids = per_leaf(baseline, ctx.place.structure), ctx.ops, ctx.sample_ids[samples]
+    wanted = range(len(ctx.inputs)) if ctx.place.layer else ctx.place.leaves
+    values = ctx.inputs if ctx.place.layer else ctx.x
+    found = []
+    for leaf, x in zip(wanted, values, strict=True):
+        layout = ctx.model.layout(len(ops.shape(x)))
+        if isinstance(specs[leaf], Distribution):
+            found.append(specs[leaf].sample(ops, x[samples], leaf, points, ids, layout))
+        else:
+            one = resolve(specs[leaf], ops, x[samples], leaf=leaf, layout=layout, sample_ids=ids)
+            found.append(np.repeat(ops.to_numpy(one)[None], len(points), axis=0))
+    if ctx.place.layer is None:
+        return tuple(found)
+    rows = tuple(ops.asarray(f.reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x))
+                 for f, x in zip(found, values, strict=True))
+    drawn = ops.to_numpy(ctx.activations(rows, ctx.place.layer))
+    return (drawn.reshape(len(points), len(ids), *drawn.shape[1:]),)

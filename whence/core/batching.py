@@ -1,0 +1,51 @@
+"""How work is cut into chunks of model rows: tiles of samples by points, every tile of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+GRADIENT_ROWS, FORWARD_ROWS, MOST_ROWS = 16, 32, 1024
+ROW_BUDGET = 4 * 2**20
+"""Bytes of input rows in one chunk that keep a convolutional network's activations near the caches."""
+ACTIVATIONS_PER_INPUT = 64
+"""Assumed bytes of kept activations per byte of input row, for the memory budget."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Samples ``first .. first + samples`` at points ``start .. start + points``; the rest of the shape is padding."""
+
+    first: int
+    samples: int
+    start: int
+    points: int
+    shape: tuple[int, int]
+    """(points, samples) that the model is run on, padding included."""
+
+
+def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool) -> int:
+    """Model rows in one call where the user names none: about what the caches like, within a quarter of the memory."""
+    least = GRADIENT_ROWS if gradient else FORWARD_ROWS
+    rows = min(max(ROW_BUDGET // max(row_bytes, 1), least), MOST_ROWS)
+    if free_bytes is not None:
+        rows = min(rows, free_bytes // 4 // (max(row_bytes, 1) * ACTIVATIONS_PER_INPUT))
+    return max(int(rows), 1)
+
+
+def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
+    """Points of each tile: as many as fit in ``rows``, or near it, such that the last tile wastes least."""
+    fit = max(rows // samples, 1)
+    most = min(count, fit * 5 // 4 if stretch else fit)
+    candidates = range(max(1, ceil(0.75 * fit)), max(most, 1) + 1) or range(fit, fit + 1)
+    return min((min(c, count) for c in candidates), key=lambda c: (ceil(count / c) * c, -c))
+
+
+def tiles(batch: int, count: int, rows: int, *, stretch: bool, first: int = 0) -> Iterator[Tile]:
+    """Tiles that cover samples ``first .. batch`` at ``count`` points, samples outermost."""
+    block = min(batch - first, rows)
+    points = tile_points(count, block, rows, stretch=stretch)
+    for begin in range(first, batch, block):
+        for start in range(0, count, points):
+            yield Tile(begin, min(block, batch - begin), start, min(points, count - start), (points, block))

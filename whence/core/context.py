@@ -1,0 +1,141 @@
+"""What a method computes with: the values to attribute, their scores, gradients along points, seeded draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from einops import repeat
+
+from whence.core import engine
+from whence.core.batching import choose_rows
+from whence.core.layout import Layout
+from whence.core.model import Model
+from whence.core.ops import Ops, Tensor
+from whence.core.place import Place
+from whence.core.sampling import Fill, draw
+from whence.core.target import Target
+
+Leaves = tuple[Tensor, ...]
+
+
+@dataclass
+class Work:
+    """What one explanation has spent so far, and how it reports progress. Shared by derived contexts."""
+
+    forward_rows: int = 0
+    backward_rows: int = 0
+    rows: int | None = None
+    """Model rows per call; None until the first chunk is cut, lowered when memory runs out."""
+    fixed_rows: bool = False
+    advance: Callable[[int], None] = field(default=lambda _: None)
+    expect: Callable[[int], None] = field(default=lambda _: None)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One model, one batch, one target, at one place.
+
+    ``x`` holds the values to attribute, one ``[B, ...]`` tensor per attributed input, or the layer's activation.
+    ``inputs`` are all inputs as given. ``sample_ids[B]`` keys random draws, so that they follow the sample.
+    """
+
+    model: Model
+    place: Place
+    inputs: Leaves
+    x: Leaves
+    given_target: Target
+    sample_ids: tuple[int, ...]
+    work: Work
+
+    @property
+    def ops(self) -> Ops:
+        return self.model.ops
+
+    @property
+    def batch(self) -> int:
+        return len(self.sample_ids)
+
+    def layout(self, leaf: int = 0) -> Layout:
+        """The axis order of ``x[leaf]``."""
+        return self.model.layout(len(self.ops.shape(self.x[leaf])))
+
+    def rows(self, *, gradient: bool) -> int:
+        """Model rows of one call."""
+        if self.work.rows is None:
+            row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*self.inputs, *self.x))
+            self.work.rows = choose_rows(row, self.ops.free_memory(self.inputs[0]), gradient=gradient)
+        return self.work.rows
+
+    # -- scores ------------------------------------------------------------------------------------------
+    @cached_property
+    def _scored(self) -> tuple[Tensor, Target]:
+        return engine.score_and_target(self)
+
+    @property
+    def score(self) -> Tensor:
+        """The explained score of each sample at ``x``, ``[B]``."""
+        return self._scored[0]
+
+    @property
+    def target(self) -> Target:
+        """The target, settled to an index per sample where the predicted class was asked for."""
+        return self.given_target if self.given_target.key != "predicted" else self._scored[1]
+
+    def settle(self, score: Tensor, target: Target) -> None:
+        """Remember a score at ``x`` that came out of a gradient pass, so that it is not computed again."""
+        self.__dict__["_scored"] = (score, target)
+
+    def score_of(self, points: Leaves) -> Tensor:
+        """Scores ``[B]`` with ``points`` in the place of ``x``."""
+        return engine.scores_over_variants(self, engine.identity, samples=(points,), draws=(), count=1)[0]
+
+    # -- other places of the same computation --------------------------------------------------------------
+    def repeated(self, points: Leaves, draws: Sequence[int]) -> Context:
+        """The context of ``len(draws)`` versions of each sample, ``points`` being ``[(draws B), ...]``."""
+        k = len(draws)
+        index = self.target.index
+        return replace(
+            self,
+            inputs=tuple(repeat(leaf, "b ... -> (k b) ...", k=k) for leaf in self.inputs),
+            x=points,
+            given_target=self.target if index is None else Target(index=np.tile(index, (k, 1))),
+            sample_ids=tuple((d + 1) * 2**32 + i for d in draws for i in self.sample_ids),
+        )
+
+    def taken(self, rows: Sequence[int]) -> Context:
+        """The context of the samples at these positions, repetitions allowed."""
+        index, where = self.target.index, self.ops.asarray(np.asarray(rows, np.int64), like=self.inputs[0])
+        return replace(
+            self,
+            inputs=tuple(self.ops.take(leaf, where) for leaf in self.inputs),
+            x=tuple(self.ops.take(leaf, where) for leaf in self.x),
+            given_target=self.target if index is None else Target(index=index[list(rows)]),
+            sample_ids=tuple(self.sample_ids[i] for i in rows),
+        )
+
+    def activations(self, inputs: Leaves, layer: str) -> Tensor:
+        """The output of a layer for these inputs."""
+        return engine.activations(self, inputs, layer)
+
+    # -- random draws ----------------------------------------------------------------------------------------
+    def draw(
+        self, fill: Fill, *, seed: int, stream: str, draws: Sequence[int], samples: slice, leaf: int | None = None
+    ) -> np.ndarray:
+        """Host values ``[k, b, ...]`` shaped like ``x[leaf]``, or ``[k, b]`` where no leaf is named."""
+        if leaf is None:
+            shape: tuple[int, ...] = ()
+            channel, dtype = None, "float64"
+        else:
+            shape = self.ops.shape(self.x[leaf])[1:]
+            axis = self.layout(leaf).channel
+            channel, dtype = (None if axis is None else axis - 1), self.ops.dtype(self.x[leaf])
+        return draw(fill, shape, seed=seed, stream=f"{stream}/{leaf}", samples=self.sample_ids[samples], draws=draws,
+                    dtype=dtype, channel_axis=channel)
+
+    def like(self, values: Any, leaf: int = 0) -> Tensor:
+        """Host numbers as a native tensor of the dtype and device of ``x[leaf]``."""
+        return self.ops.asarray(values, like=self.x[leaf])

@@ -1,0 +1,204 @@
+"""A method is the paper's formula as an immutable object: hyper-parameters in the constructor, data in the call."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+
+from whence.core.backend import adapt, backend_named
+from whence.core.context import Context, Leaves, Work
+from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning
+from whence.core.explanation import Explanation, Provenance
+from whence.core.model import Model
+from whence.core.ops import Tensor
+from whence.core.place import Neuron, Place
+from whence.core.target import Target
+from whence.core.tree import flatten
+from whence.core.validation import batch_of, floating_leaves, positive_int, require_finite
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What ``compute`` gives: one tensor ``[B, ...]`` per attributed tensor, and what the method knows besides.
+
+    ``baseline_score[B]`` makes the engine report the completeness gap.
+    """
+
+    values: Leaves
+    baseline_score: Tensor | None = None
+    std_error: Leaves | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Base of all methods.
+
+    ``layer`` names the layer whose output is attributed, the inputs if None: the method is then applied to the rest of
+    the network as a function of that layer's output. ``neuron`` explains one activation, ``("conv2", (3, 4, 4))``,
+    instead of the model's output; its index leaves out the batch axis.
+    """
+
+    name: ClassVar[str]
+    """The snake_case name for ``whence.explain`` and the command line."""
+    needs_gradient: ClassVar[bool] = True
+
+    layer: str | None = None
+    neuron: Neuron | None = None
+
+    @abstractmethod
+    def compute(self, ctx: Context) -> Attribution:
+        """The formula."""
+
+    def explain(
+        self, model: Any, inputs: Any, target: Any = None, *, batch_size: int | None = None, progress: bool = False
+    ) -> Explanation:
+        """Attribute the model's score to its inputs.
+
+        ``inputs``: a tensor ``[B, ...]``, or a tuple, list or dict of them, of the model's framework or NumPy.
+        ``target``: None (each sample's predicted class, or the value of a single output), an int, a tuple index into a
+        multi-dimensional output, a sequence of one per sample, or a callable ``outputs -> score[B]``.
+        ``batch_size``: model rows in one call, chosen from a memory budget if None; it never changes a result.
+        Raises the errors of ``whence.errors``.
+        """
+        began = perf_counter()
+        if batch_size is not None:
+            positive_int("batch_size", batch_size)
+        leaves, structure = flatten(inputs)
+        adapted = adapt(model, example=leaves[0])
+        self._require_capability(adapted)
+        native = tuple(_native(adapted, name, leaf) for name, leaf in zip(structure.names, leaves, strict=True))
+        ops = adapted.ops
+        batch = batch_of(ops, structure.names, native)
+        place = Place(structure, () if self.layer else floating_leaves(ops, structure.names, native), self.layer, self.neuron)
+        adapted.check(structure.names, native)
+        for name, leaf in zip(structure.names, native, strict=True):
+            require_finite(ops, name, leaf)
+        if self.neuron is not None and target is not None:
+            raise ParameterError("target together with neuron", received=repr(target), valid="one of the two")
+        parsed = Target.parse(target, batch)
+        with adapted.hold(), _bar(progress, self.name) as (expect, advance):
+            work = Work(rows=batch_size, fixed_rows=batch_size is not None, advance=advance, expect=expect)
+            x = tuple(native[i] for i in place.leaves)
+            ctx = Context(adapted, place, native, x, parsed, tuple(range(batch)), work)
+            if self.layer is not None:
+                activation = ctx.activations(native, self.layer)
+                ctx = Context(adapted, place, native, (activation,), parsed, ctx.sample_ids, work)
+            found = self.compute(ctx)
+            score, settled = ctx.score, ctx.target
+        return _packed(self, ctx, found, score, settled, leaves, perf_counter() - began)
+
+    def _require_capability(self, model: Model) -> None:
+        if self.needs_gradient and not model.differentiable:
+            raise CapabilityError(f"{self.name}, a gradient method", received=f"a black box ({model.describe()})",
+                                  valid="a model of torch, jax or tensorflow; for black boxes the perturbation methods: "
+                                        "feature_ablation, occlusion, kernel_shap, lime, rise")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __repr__(self) -> str:
+        shown = (f"{k}={v!r}" for k, v in self.params.items() if k not in ("layer", "neuron") or v is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _native(model: Model, name: str, leaf: Any) -> Tensor:
+    """An input as the model's own tensor; NumPy is placed on its device, other frameworks only when asked."""
+    ops = model.ops
+    if ops.is_tensor(leaf):
+        return leaf
+    if isinstance(leaf, np.ndarray):
+        return model.place(leaf)
+    if model.options.convert and hasattr(leaf, "__dlpack__"):
+        return model.place(np.asarray(leaf.detach().cpu() if hasattr(leaf, "detach") else leaf))
+    raise BackendError(f"{name} for a model of {ops.name}", received=f"{type(leaf).__module__}.{type(leaf).__name__}",
+                       valid=f"tensors of {ops.name} or NumPy arrays, or whence.wrap(model, convert=True)")
+
+
+@contextmanager
+def _bar(progress: bool, name: str) -> Iterator[tuple[Any, Any]]:
+    """Callbacks (expect, advance) that count model rows; a bar on the terminal where asked."""
+    if not progress:
+        yield (lambda rows: None), (lambda rows: None)
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=0, desc=name, unit="row") as bar:
+        def expect(rows: int) -> None:
+            bar.total += rows
+            bar.refresh()
+
+        yield expect, bar.update
+
+
+def _packed(
+    method: Method, ctx: Context, found: Attribution, score: Tensor, target: Target, given: Any, seconds: float
+) -> Explanation:
+    """Check what was computed and put it into the user's structure and kind of array."""
+    ops, place = ctx.ops, ctx.place
+    require_finite(ops, f"{method.name}: the model's score", score)
+    if found.baseline_score is not None:
+        require_finite(ops, f"{method.name}: the model's score at the baseline", found.baseline_score)
+    for i, value in enumerate(found.values):
+        name = place.layer or place.structure.names[place.leaves[i]]
+        require_finite(ops, f"{method.name}: the gradient with respect to {name}", value)
+    if not any(bool(ops.to_numpy(ops.any(value != 0))) for value in found.values):
+        warnings.warn(f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
+                      "output, a baseline equal to the input or a detached computation looks like this.",
+                      ZeroAttributionWarning, stacklevel=4)
+    all_numpy = all(isinstance(leaf, np.ndarray) for leaf in given) and ops.name != "numpy"
+
+    def user(value: Tensor | None) -> Any:
+        return None if value is None else (ops.to_numpy(value) if all_numpy else value)
+
+    def user_tree(values: Leaves | None) -> Any:
+        if values is None:
+            return None
+        values = tuple(ops.astype(v, ops.dtype(x)) for v, x in zip(values, ctx.x, strict=True))
+        if place.layer is not None:
+            return user(values[0])
+        by_leaf = dict(zip(place.leaves, values, strict=True))
+        return place.structure.unflatten([user(by_leaf.get(i)) for i in range(len(ctx.inputs))])
+
+    delta = None
+    if found.baseline_score is not None:
+        totals = [ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values]
+        total = totals[0]
+        for more in totals[1:]:
+            total = total + more
+        delta = ops.astype(total, ops.dtype(score)) - (score - found.baseline_score)
+    return Explanation(
+        attributions=user_tree(found.values), target=target.index, score=user(score),
+        baseline_score=user(found.baseline_score), delta=user(delta), std_error=user_tree(found.std_error),
+        method=method.name, params=method.params, provenance=_provenance(method, ctx, found, seconds),
+        inputs=place.structure.unflatten(list(given)),
+    )  # fmt: skip
+
+
+def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float) -> Provenance:
+    model, x = ctx.model, ctx.x[0]
+    try:
+        own = version("whence")
+    except PackageNotFoundError:
+        own = "source"
+    coverage = model.coverage
+    return Provenance(
+        versions={"whence": own, "python": platform.python_version(), "numpy": np.__version__,
+                  **backend_named(model.ops.name).versions()},
+        backend=model.ops.name, model=model.describe(), device=model.ops.device(x), dtype=model.ops.dtype(x),
+        precision=model.ops.matmul_precision(x), layout=model.options.layout or model.default_layout,
+        seed=getattr(method, "seed", None), batch_size=ctx.rows(gradient=method.needs_gradient),
+        forward=ctx.work.forward_rows, backward=ctx.work.backward_rows, seconds=seconds,
+        coverage=None if coverage is None else coverage.summary(), notes=dict(found.notes),
+    )  # fmt: skip

@@ -1,0 +1,272 @@
+"""A model is one pure call, with taps that read layers and edits that replace their output.
+
+A backend subclasses ``Model`` once per model style. Nothing of the user's model changes: whatever ``hold`` sets
+is put back, after success and after an exception, with several threads inside as well.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from threading import RLock
+from typing import Any, Self
+
+from whence.core.errors import CapabilityError, LayerError, ShapeError
+from whence.core.layout import Layout
+from whence.core.ops import Ops, Tensor
+from whence.core.rule import Coverage, RuleSet
+
+Edit = Callable[[Tensor], Tensor]
+Run = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+"""``run(inputs, *, edits=None, taps=()) -> (output, {layer: tensor})``"""
+Leaf = Callable[..., Any]
+"""``leaf(run, *tensors)``: the piece of work that is compiled once per model and chunk shape."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``whence.wrap`` was told about a model.
+
+    ``layout``: axis order of images, such as ``"NHWC"``. ``output``: which part of a structured output to explain,
+    a key, an index, an attribute name or a callable. ``preprocess``: a native function applied to each input before
+    the model, inside the derivative. ``kwargs``: further keyword arguments of every call. ``variables``: the
+    parameters of a Flax linen module or of a plain ``fn(params, x)``. ``per_sample``: the model takes one sample
+    without a batch axis. ``unpack``: whether a tuple or dict of inputs becomes the model's arguments.
+    ``convert``: accept tensors of another framework.
+    """
+
+    layout: str | None = None
+    output: str | int | Callable[[Any], Tensor] | None = None
+    preprocess: Callable[[Tensor], Tensor] | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    variables: Any = None
+    per_sample: bool | None = None
+    unpack: bool | None = None
+    convert: bool = False
+
+
+class CompiledStore:
+    """Compiled leaves of one user's model: the most recent ones, shared by all threads."""
+
+    size = 64
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = RLock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The entry of ``key``, made on first use."""
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = make()
+            self._entries.move_to_end(key)
+            while len(self._entries) > self.size:
+                self._entries.popitem(last=False)
+            return self._entries[key]
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
+
+
+_stores: dict[int, tuple[weakref.ref[Any], CompiledStore]] = {}
+
+
+def store_of(target: Any) -> CompiledStore:
+    """The store that lives as long as ``target`` does; a fresh one where it cannot be referred to weakly."""
+    held = _stores.get(id(target))
+    if held is not None and held[0]() is target:
+        return held[1]
+    store, key = CompiledStore(), id(target)
+    try:
+        _stores[key] = weakref.ref(target, lambda _: _stores.pop(key, None)), store
+    except TypeError:
+        pass
+    return store
+
+
+class Model(ABC):
+    """A user's model behind one call; see the module docstring.
+
+    ``target`` is the user's object. Compiled code refers to it weakly, so that a cache never keeps a model alive.
+    """
+
+    ops: Ops
+    differentiable: bool = True
+    default_layout: str | None = None
+
+    def __init__(self, target: Any, options: Options | None = None) -> None:
+        self.target = target
+        self.options = options or Options()
+        self.store = store_of(target) if options is None else CompiledStore()
+
+    # -- what a backend fills in -------------------------------------------------------------------------
+    @abstractmethod
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Call the model on inputs in the user's structure ``[B, ...]``.
+
+        ``edits`` maps a layer to a function of its output that gives the value to go on with; ``taps`` names the
+        layers whose output (after its edit) is wanted. Of a layer whose output is a tuple, the first element counts.
+        """
+
+    @abstractmethod
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, nested ones as paths."""
+
+    @abstractmethod
+    def place(self, value: Any) -> Tensor:
+        """A native tensor, on the model's device, of a NumPy array."""
+
+    @abstractmethod
+    def _build(self, leaf: Leaf) -> Callable[..., Any]:
+        """``leaf(run, *tensors)`` as a compiled function of the tensors, referring weakly to the user's model."""
+
+    @contextmanager
+    def hold(self) -> Iterator[Self]:
+        """Keep the model in inference mode with frozen parameters for the duration, then put everything back."""
+        yield self
+
+    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:  # noqa: B027
+        """Raise DTypeError where the model cannot take the element types of the inputs."""
+
+    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+        """The same model with the derivative of chosen operations replaced; ``reference`` runs beside the input."""
+        raise CapabilityError(f"backward rules {rules.name!r}", received=self.describe(),
+                              valid="a model of a framework with automatic differentiation")
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What backward rules met in the model; None for a model that is not intercepted."""
+        return None
+
+    @property
+    def key(self) -> Hashable:
+        """What compiled code depends on besides the leaf."""
+        return None
+
+    def describe(self) -> str:
+        """A few words for error messages and provenance."""
+        return f"{type(self.target).__module__.split('.')[0]} {type(self.target).__name__}"
+
+    # -- shared ------------------------------------------------------------------------------------------
+    def compile(self, leaf: Leaf, key: Hashable) -> Callable[..., Any]:
+        """The compiled ``leaf``, found again by ``key`` on every later call with the same user's model."""
+        compiled: Callable[..., Any] = self.store.get((self.key, key), lambda: self._build(leaf))
+        return compiled
+
+    def layout(self, rank: int) -> Layout:
+        """The axis order of tensors of this rank, as declared or as the framework's metadata say."""
+        return Layout.find(self.options.layout or self.default_layout, rank, declared=self.options.layout is not None)
+
+    def with_options(self, **changes: Any) -> Model:
+        """The same user's model under other options."""
+        return type(self)(self.target, replace(self.options, **changes))
+
+    def _select_output(self, output: Any) -> Tensor:
+        """Apply the ``output`` option to what the user's model returned."""
+        choice = self.options.output
+        if callable(choice):
+            output = choice(output)
+        elif isinstance(choice, str) and not isinstance(output, Mapping):
+            output = getattr(output, choice)
+        elif choice is not None:
+            output = output[choice]
+        if not self.ops.is_tensor(output):
+            if isinstance(output, (tuple, list)) and len(output) == 1 and self.ops.is_tensor(output[0]):
+                return output[0]
+            raise ShapeError("the model's output", received=_choices(output),
+                             valid="a tensor; name the part to explain with whence.wrap(model, output=...)")
+        return output
+
+    def _arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments for the user's model."""
+        unpack = self.options.unpack if self.options.unpack is not None else True
+        apply = self.options.preprocess
+        if isinstance(inputs, dict):
+            inputs = {key: apply(leaf) for key, leaf in inputs.items()} if apply else inputs
+            args, kwargs = ((), inputs) if unpack else ((inputs,), {})
+        elif isinstance(inputs, (tuple, list)):
+            inputs = type(inputs)(apply(leaf) for leaf in inputs) if apply else inputs
+            args, kwargs = (tuple(inputs), {}) if unpack else ((inputs,), {})
+        else:
+            args, kwargs = (apply(inputs) if apply else inputs,), {}
+        return args, {**kwargs, **self.options.kwargs}
+
+
+def _choices(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} with keys {sorted(map(str, output))}"
+    if isinstance(output, (tuple, list)):
+        return f"a {type(output).__name__} of {len(output)}"
+    fields = [name for name in getattr(output, "__dict__", {}) if not name.startswith("_")]
+    return f"a {type(output).__name__}" + (f" with fields {fields}" if fields else "")
+
+
+def missing_layer(name: str, layers: Sequence[str]) -> LayerError:
+    """The error for a layer name that does not exist: nearest names first."""
+    near = get_close_matches(name, layers, n=3, cutoff=0.4)
+    known = ", ".join(near or layers[:8]) or "this model has no layers that can be named"
+    return LayerError(f"layer {name!r}", received=f"a model of {len(layers)} named layers",
+                      valid=f"{'nearest names: ' if near else 'names: '}{known}")
+
+
+class LayerCalls:
+    """Taps and edits of one forward pass: counts the calls of each layer and applies what is asked of it.
+
+    Written ``"relu"`` for a layer that is called once, ``"relu:0"``, ``"relu:1"`` for the calls of a reused one.
+    """
+
+    def __init__(self, edits: Mapping[str, Edit] | None, taps: Sequence[str]) -> None:
+        self.edits, self.taps = dict(edits or {}), tuple(taps)
+        self.tapped: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the layers concerned, without call numbers."""
+        return tuple(dict.fromkeys(split_call(name)[0] for name in (*self.edits, *self.taps)))
+
+    def __call__(self, layer: str, output: Any) -> Any:
+        """What the layer's call gives after taps and edits; only the first element of a tuple is touched."""
+        if isinstance(output, (tuple, list)):
+            first = self(layer, output[0])
+            return output if first is output[0] else type(output)((first, *output[1:]))
+        count = self._calls.get(layer, 0)
+        self._calls[layer] = count + 1
+        for name in (layer, f"{layer}:{count}"):
+            if name in self.edits:
+                output = self.edits[name](output)
+            if name in self.taps:
+                self.tapped[name] = output
+        return output
+
+    def finish(self, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The tapped values; raises LayerError for names that were not reached, or were reached several times."""
+        for name in (*self.edits, *self.taps):
+            layer, call = split_call(name)
+            count = self._calls.get(layer, 0)
+            if count == 0:
+                if layer not in layers:
+                    raise missing_layer(layer, layers)
+                raise LayerError(f"layer {name!r}", received="a forward pass that never calls it from Python",
+                                 valid="a layer that the model calls, outside scripted or already compiled code")
+            if call is None and count > 1:
+                numbered = ", ".join(f"{layer}:{i}" for i in range(count))
+                raise LayerError(f"layer {name!r}", received=f"{count} calls of it in one forward pass",
+                                 valid=f"one of them: {numbered}")
+            if call is not None and call >= count:
+                raise LayerError(f"layer {name!r}", received=f"{count} calls of it in one forward pass",
+                                 valid=f"{layer}:0 to {layer}:{count - 1}")
+        return self.tapped
+
+
+def split_call(name: str) -> tuple[str, int | None]:
+    """``"relu:1"`` as (``"relu"``, 1); without a number, None."""
+    layer, colon, number = name.rpartition(":")
+    return (layer, int(number)) if colon and number.isdigit() else (name, None)

@@ -1,0 +1,53 @@
+"""Where attributions live, at the inputs or at a layer, and what is explained, the output or one neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whence.core.errors import LayerError
+from whence.core.model import Run
+from whence.core.ops import Ops, Tensor
+from whence.core.tree import Structure
+
+Neuron = tuple[str, int | tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A method at a layer is the same method applied to the rest of the network, a function of that layer's output."""
+
+    structure: Structure
+    leaves: tuple[int, ...]
+    """The floating-point inputs, which are attributed where no layer is named; the others are held fixed."""
+    layer: str | None = None
+    neuron: Neuron | None = None
+
+    def output(self, ops: Ops, run: Run, inputs: Sequence[Tensor], points: Sequence[Tensor]) -> Tensor:
+        """The model's output, or the neuron's activation, with ``points`` put at this place."""
+        if self.layer is None:
+            values = list(inputs)
+            for leaf, point in zip(self.leaves, points, strict=True):
+                values[leaf] = point
+            edits = None
+        else:
+            values, edits = list(inputs), {self.layer: lambda _: points[0]}
+        taps = [self.neuron[0]] if self.neuron else []
+        output, tapped = run(self.structure.unflatten(values), edits=edits, taps=taps)
+        return _neuron(ops, tapped[self.neuron[0]], self.neuron) if self.neuron else output
+
+    def fixed(self, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The inputs that ``output`` needs besides the points: None where a point takes the place."""
+        if self.layer is not None:
+            return tuple(inputs)
+        return tuple(None if i in self.leaves else leaf for i, leaf in enumerate(inputs))
+
+
+def _neuron(ops: Ops, activation: Tensor, neuron: Neuron) -> Tensor:
+    name, index = neuron
+    index = index if isinstance(index, tuple) else (index,)
+    sizes = ops.shape(activation)[1:]
+    if len(index) != len(sizes) or any(not 0 <= i < size for i, size in zip(index, sizes, strict=True)):
+        raise LayerError(f"neuron {index} of layer {name!r}", received=f"activations of shape [B, {str(sizes)[1:-1]}]",
+                         valid=f"{len(sizes)} indices below {sizes}")
+    return activation[(slice(None), *index)]

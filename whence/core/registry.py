@@ -1,0 +1,39 @@
+"""Methods by their snake_case names; those of other packages come through the entry points ``whence.methods``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from whence.core.errors import ParameterError
+from whence.core.method import Method
+
+BUILT_IN = {
+    "saliency": "gradient:Saliency",
+    "input_x_gradient": "gradient:InputXGradient",
+    "integrated_gradients": "path:IntegratedGradients",
+    "gradient_shap": "path:GradientSHAP",
+    "noise_tunnel": "noise:NoiseTunnel",
+    "smooth_grad": "noise:SmoothGrad",
+    "smooth_grad_squared": "noise:SmoothGradSquared",
+    "var_grad": "noise:VarGrad",
+}
+
+
+def method_names() -> tuple[str, ...]:
+    """All names that ``method_class`` knows."""
+    return (*BUILT_IN, *(entry.name for entry in entry_points(group="whence.methods")))
+
+
+def method_class(name: str) -> type[Method]:
+    """The method of that name."""
+    found: type[Method]
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found = getattr(import_module(f"whence.methods.{module}"), attribute)
+        return found
+    for entry in entry_points(group="whence.methods"):
+        if entry.name == name:
+            found = entry.load()
+            return found
+    raise ParameterError("method", received=repr(name), valid="one of " + ", ".join(method_names()))

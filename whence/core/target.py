@@ -1,0 +1,121 @@
+"""Which number of the model's output is explained: one score per sample, whatever the output's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+
+from whence.core.errors import ShapeError, TargetError
+from whence.core.ops import Ops, Tensor
+
+VALID = ("None, an int, a tuple index into a multi-dimensional output, a sequence of one of these per sample, "
+         "or a callable outputs -> score[B]")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target before the model has run.
+
+    ``fn`` is a callable ``outputs -> score[B]``; ``index[B, n]`` holds one index per sample, n of them for an output
+    ``[B, d1, ..., dn]``; with neither, each sample's predicted class is meant, or the value of a single output.
+    """
+
+    fn: Callable[[Tensor], Tensor] | None = None
+    index: np.ndarray | None = None
+
+    @classmethod
+    def parse(cls, target: Any, batch: int) -> Target:
+        """Read what the user gave; see ``VALID``."""
+        if target is None:
+            return cls()
+        if callable(target):
+            return cls(fn=target)
+        if isinstance(target, Integral):
+            return cls(index=np.full((batch, 1), int(target), np.int64))
+        if isinstance(target, tuple) and target and all(isinstance(i, Integral) for i in target):
+            return cls(index=np.tile(np.array(target, np.int64), (batch, 1)))
+        try:
+            index = np.asarray(target.detach().cpu() if hasattr(target, "detach") else target)
+        except Exception as error:
+            raise TargetError("target", received=repr(target), valid=VALID) from error
+        if index.dtype.kind not in "iu" or index.ndim not in (0, 1, 2) or index.size == 0:
+            raise TargetError("target", received=repr(target), valid=VALID)
+        if index.ndim == 0:
+            return cls(index=np.full((batch, 1), int(index), np.int64))
+        if len(index) != batch:
+            raise TargetError(f"{len(index)} targets for {batch} samples", received=repr(target),
+                              valid=f"one target, or {batch} of them")
+        return cls(index=index.reshape(batch, -1).astype(np.int64))
+
+    @property
+    def key(self) -> object:
+        """What compiled code depends on."""
+        return self.fn if self.fn is not None else ("index" if self.index is not None else "predicted")
+
+    def check(self, output_shape: Sequence[int], samples: Sequence[int]) -> None:
+        """Raise TargetError, naming the sample and the valid range, for an index outside the output's shape."""
+        if self.index is None:
+            return
+        sizes = tuple(output_shape[1:]) or (1,)
+        for sample, row in zip(samples, self.index, strict=True):
+            if len(row) != len(sizes):
+                raise TargetError(f"target {_shown(row)} of sample {sample}", valid=_range(sizes),
+                                  received=f"outputs of shape {_per_sample(output_shape[1:])}")
+            if any(not 0 <= i < size for i, size in zip(row, sizes, strict=True)):
+                raise TargetError(f"target {_shown(row)} of sample {sample}", valid=_range(sizes),
+                                  received=f"outputs of shape {_per_sample(output_shape[1:])}")
+
+
+def _per_sample(sizes: Sequence[int]) -> str:
+    return "[" + ", ".join(["B", *map(str, sizes)]) + "]"
+
+
+def _shown(row: np.ndarray) -> object:
+    return int(row[0]) if len(row) == 1 else tuple(int(i) for i in row)
+
+
+def _range(sizes: Sequence[int]) -> str:
+    if len(sizes) == 1:
+        return f"an int from 0 to {sizes[0] - 1}"
+    return "a tuple of ints from (" + ", ".join("0" for _ in sizes) + ") to (" + ", ".join(str(s - 1) for s in sizes) + ")"
+
+
+def select_score(
+    ops: Ops, output: Tensor, rows: int, fn: Callable[[Tensor], Tensor] | None, index: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The score ``[rows]`` of an output ``[rows, ...]``, and the index ``[rows, 1]`` chosen where the target is None.
+
+    An index out of range is clipped here, so that no device faults, and reported by ``Target.check``.
+    """
+    shape = ops.shape(output)
+    if not shape or shape[0] != rows:
+        raise ShapeError("the model's output", received=f"shape {shape} for {rows} rows of input",
+                         valid=f"one row per sample: ({rows}, ...)")
+    if fn is not None:
+        score = fn(output)
+        if not ops.is_tensor(score) or ops.shape(score) != (rows,):
+            received = f"shape {ops.shape(score)}" if ops.is_tensor(score) else type(score).__name__
+            raise TargetError("the target callable's score", received=received, valid=f"a tensor of shape ({rows},)")
+        return score, None
+    flat = rearrange(output, "b -> b 1") if len(shape) == 1 else rearrange(output, "b ... -> b (...)")
+    sizes = shape[1:] or (1,)
+    if index is None:
+        if len(sizes) > 1 and prod(sizes) > 1:
+            raise TargetError("target None", received=f"outputs of shape {_per_sample(shape[1:])}",
+                              valid=f"{_range(sizes)}, or a callable outputs -> score[B]")
+        index = ops.argmax(flat, axis=1, keepdims=True)
+        return ops.take_along_axis(flat, index, axis=1)[:, 0], index
+    if ops.shape(index)[1] != len(sizes):
+        raise TargetError(f"a target of {ops.shape(index)[1]} indices", received=f"outputs of shape {_per_sample(shape[1:])}",
+                          valid=_range(sizes))
+    place = index[:, 0]
+    for axis, size in enumerate(sizes[1:], start=1):
+        place = place * size + index[:, axis]
+    place = ops.clip(place, 0, prod(sizes) - 1)
+    return ops.take_along_axis(flat, place[:, None], axis=1)[:, 0], None

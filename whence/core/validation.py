@@ -1,0 +1,70 @@
+"""Checks with one form of message, for hyper-parameters when a method is made and for data when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from whence.core.errors import DTypeError, NonFiniteError, ParameterError, ShapeError
+from whence.core.ops import Ops, Tensor
+
+
+def positive_int(name: str, value: Any) -> None:
+    """Raise ParameterError unless ``value`` is an int >= 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ParameterError(name, received=repr(value), valid="an int >= 1")
+
+
+def non_negative(name: str, value: Any) -> None:
+    """Raise ParameterError unless ``value`` is a finite number >= 0."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not isfinite(value) or value < 0:
+        raise ParameterError(name, received=repr(value), valid="a finite number >= 0")
+
+
+def one_of(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raise ParameterError unless ``value`` is one of the named choices."""
+    if value not in choices:
+        raise ParameterError(name, received=repr(value), valid="one of " + ", ".join(choices))
+
+
+def batch_of(ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) -> int:
+    """The common batch size; raises ShapeError for a missing, empty or unequal batch axis."""
+    shapes = [ops.shape(leaf) for leaf in leaves]
+    for name, shape in zip(names, shapes, strict=True):
+        if not shape:
+            raise ShapeError(name, received="a tensor without axes", valid="[B, ...], samples on the first axis")
+        if shape[0] == 0:
+            raise ShapeError(name, received=f"an empty batch, shape {shape}", valid="at least one sample")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ShapeError("inputs of one batch", valid="the same number of samples in each",
+                         received=", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True)))
+    return shapes[0][0]
+
+
+def floating_leaves(ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) -> tuple[int, ...]:
+    """Positions of the floating-point inputs; raises DTypeError where there is none to attribute."""
+    found = tuple(i for i, leaf in enumerate(leaves) if ops.is_floating(leaf))
+    if not found:
+        received = ", ".join(f"{name} of {ops.dtype(leaf)}" for name, leaf in zip(names, leaves, strict=True))
+        raise DTypeError("attributions of the inputs", received=received,
+                         valid="floating-point inputs, since whole numbers have no gradient; "
+                               "for tokens and categories name the embedding layer with layer=...")
+    return found
+
+
+def require_finite(ops: Ops, what: str, x: Tensor, sample_ids: Sequence[int] | None = None) -> None:
+    """Raise NonFiniteError naming the samples (rows) of ``x`` that hold NaN or infinity."""
+    if not ops.is_floating(x):
+        return
+    shape = ops.shape(x)
+    fine = ops.isfinite(x)
+    fine = ops.all(fine, axis=tuple(range(1, len(shape)))) if len(shape) > 1 else fine
+    bad = np.flatnonzero(~np.asarray(ops.to_numpy(fine), bool))
+    if len(bad):
+        shown = ", ".join(str(i) for i in bad[:8]) + (", ..." if len(bad) > 8 else "")
+        raise NonFiniteError(what, received=f"NaN or infinity in sample{'s' if len(bad) > 1 else ''} {shown}",
+                             valid="finite numbers")

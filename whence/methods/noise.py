@@ -1,0 +1,124 @@
+"""Any method averaged over noisy copies of the input.
+
+SmoothGrad: E over noise of a(x + noise) (Smilkov et al. 2017, arXiv 1706.03825, section 3).
+SmoothGrad squared: E of a(x + noise)^2 (Hooker et al. 2019, arXiv 1806.10758, section 4).
+VarGrad: variance of a(x + noise) (Adebayo et al. 2018, arXiv 1810.03292, appendix).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from einops import rearrange
+
+from whence.core.accumulate import Moments, sum_dtype
+from whence.core.batching import tile_points
+from whence.core.context import Context
+from whence.core.errors import ParameterError
+from whence.core.method import Attribution, Method
+from whence.core.ops import Ops, Tensor
+from whence.core.sampling import normal
+from whence.core.validation import non_negative, one_of, positive_int
+from whence.methods.gradient import Saliency
+
+KINDS = ("smoothgrad", "smoothgrad_squared", "vargrad")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NoiseTunnel(Method):
+    """``method`` over ``n_samples`` copies of the input with normal noise, ``[B, ...]``, with its standard error.
+
+    ``kind``: ``"smoothgrad"`` (mean), ``"smoothgrad_squared"`` (mean of squares) or ``"vargrad"`` (variance).
+    ``stdev``: of the noise, as a share of each sample's range (max - min) where ``relative``, else absolute.
+    The layer and the neuron are those of ``method`` unless given here; at a layer, the noise is added to its output.
+    """
+
+    name: ClassVar[str] = "noise_tunnel"
+
+    method: Method = field(default_factory=Saliency)
+    kind: str = "smoothgrad"
+    n_samples: int = 25
+    stdev: float = 0.15
+    relative: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive_int("n_samples", self.n_samples)
+        non_negative("stdev", self.stdev)
+        one_of("kind", self.kind, KINDS)
+        if not isinstance(self.method, Method):
+            raise ParameterError("method of a noise tunnel", received=repr(self.method), valid="a method such as Saliency()")
+        for name in ("layer", "neuron"):
+            inner, outer = getattr(self.method, name), getattr(self, name)
+            if inner is not None and outer not in (None, inner):
+                raise ParameterError(f"{name} of a noise tunnel", received=f"{outer!r} around a method at {inner!r}",
+                                     valid="the same for both")
+            object.__setattr__(self, name, inner if outer is None else outer)
+
+    @property
+    def needs_gradient(self) -> bool:  # type: ignore[override]
+        return self.method.needs_gradient
+
+    def compute(self, ctx: Context) -> Attribution:
+        ops, found = ctx.ops, None
+        scale = tuple(self._scale(ops, x) for x in ctx.x)
+        step = tile_points(self.n_samples, min(ctx.batch, ctx.rows(gradient=True)), ctx.rows(gradient=True),
+                           stretch=not ctx.work.fixed_rows)  # fmt: skip
+        for start in range(0, self.n_samples, step):
+            draws = range(start, min(start + step, self.n_samples))
+            noisy = tuple(self._noisy(ctx, leaf, scale[leaf], draws) for leaf in range(len(ctx.x)))
+            values = self.method.compute(ctx.repeated(noisy, draws)).values
+            moments = [self._moments(ops, v, len(draws)) for v in values]
+            found = moments if found is None else [a.merge(b) for a, b in zip(found, moments, strict=True)]
+        return self._result(ops, found or [])
+
+    def _scale(self, ops: Ops, x: Tensor) -> Any:
+        if not self.relative:
+            return self.stdev
+        axes = tuple(range(1, len(ops.shape(x))))
+        return self.stdev * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True)) if axes else 0.0
+
+    def _noisy(self, ctx: Context, leaf: int, scale: Any, draws: range) -> Tensor:
+        noise = ctx.draw(normal, seed=self.seed, stream="noise_tunnel", draws=draws, samples=slice(None), leaf=leaf)
+        return rearrange(ctx.x[leaf] + scale * ctx.like(noise, leaf), "k b ... -> (k b) ...")
+
+    def _moments(self, ops: Ops, values: Tensor, draws: int) -> Moments:
+        values = rearrange(ops.astype(values, sum_dtype(ops.dtype(values))), "(k b) ... -> k b ...", k=draws)
+        values = values * values if self.kind == "smoothgrad_squared" else values
+        mean = ops.mean(values, axis=0)
+        return Moments(draws, mean, ops.sum((values - mean) ** 2, axis=0))
+
+    def _result(self, ops: Ops, found: list[Moments]) -> Attribution:
+        if self.kind != "vargrad":
+            return Attribution(tuple(m.mean for m in found), std_error=tuple(m.std_error(ops) for m in found))
+        # of a variance, for normal values: sigma^2 sqrt(2 / (n - 1))
+        error = (2 / (self.n_samples - 1)) ** 0.5 if self.n_samples > 1 else float("nan")
+        return Attribution(tuple(m.variance for m in found), std_error=tuple(m.variance * error for m in found))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SmoothGrad(NoiseTunnel):
+    """The mean gradient over noisy copies. Source: Smilkov et al. 2017, arXiv 1706.03825."""
+
+    name: ClassVar[str] = "smooth_grad"
+
+    kind: str = field(default="smoothgrad", init=False)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SmoothGradSquared(NoiseTunnel):
+    """The mean squared gradient over noisy copies. Source: Hooker et al. 2019, arXiv 1806.10758."""
+
+    name: ClassVar[str] = "smooth_grad_squared"
+
+    kind: str = field(default="smoothgrad_squared", init=False)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VarGrad(NoiseTunnel):
+    """The variance of the gradient over noisy copies. Source: Adebayo et al. 2018, arXiv 1810.03292."""
+
+    name: ClassVar[str] = "var_grad"
+
+    kind: str = field(default="vargrad", init=False)
