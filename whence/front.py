@@ -32,8 +32,16 @@ def wrap(
 
     ``framework`` names the framework of a plain function: ``"torch"``, ``"jax"``, ``"tensorflow"`` or ``"numpy"``.
     """
-    options = Options(layout=layout, output=output, preprocess=preprocess, kwargs=dict(kwargs or {}), variables=variables,
-                      per_sample=per_sample, unpack=unpack, convert=convert)
+    options = Options(
+        layout=layout,
+        output=output,
+        preprocess=preprocess,
+        kwargs=dict(kwargs or {}),
+        variables=variables,
+        per_sample=per_sample,
+        unpack=unpack,
+        convert=convert,
+    )
     return adapt(model, options, framework=framework)
 
 

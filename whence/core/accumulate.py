@@ -41,8 +41,9 @@ class Moments:
         count = self.count + other.count
         step = other.mean - self.mean
         share = other.count / count
-        return Moments(count, self.mean + step * share,
-                       self.deviations + other.deviations + step * step * (self.count * share))
+        return Moments(
+            count, self.mean + step * share, self.deviations + other.deviations + step * step * (self.count * share)
+        )
 
     @property
     def variance(self) -> Tensor:

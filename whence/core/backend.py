@@ -44,8 +44,11 @@ def _third_party() -> tuple[Backend, ...]:
 
 def backends() -> tuple[Backend, ...]:
     """The backends of the frameworks that are already imported; NumPy, which takes any callable, comes last."""
-    built_in = tuple(import_module(f"whence.backends.{name}").backend
-                     for name, framework in BUILT_IN.items() if framework in sys.modules)
+    built_in = tuple(
+        import_module(f"whence.backends.{name}").backend
+        for name, framework in BUILT_IN.items()
+        if framework in sys.modules
+    )
     others = tuple(b for b in _third_party() if b.framework in sys.modules)
     return (*others, *built_in)
 
@@ -58,7 +61,9 @@ def backend_named(name: str) -> Backend:
     for backend in _third_party():
         if backend.name == name:
             return backend
-    raise BackendError("framework", received=repr(name), valid=", ".join([*BUILT_IN, *(b.name for b in _third_party())]))
+    raise BackendError(
+        "framework", received=repr(name), valid=", ".join([*BUILT_IN, *(b.name for b in _third_party())])
+    )
 
 
 def backend_of_tensor(x: Any) -> Backend:
@@ -66,8 +71,11 @@ def backend_of_tensor(x: Any) -> Backend:
     for backend in backends():
         if backend.ops.is_tensor(x):
             return backend
-    raise BackendError("a tensor", received=f"{type(x).__module__}.{type(x).__name__}",
-                       valid="a tensor of " + ", ".join(b.name for b in backends()))
+    raise BackendError(
+        "a tensor",
+        received=f"{type(x).__module__}.{type(x).__name__}",
+        valid="a tensor of " + ", ".join(b.name for b in backends()),
+    )
 
 
 def adapt(target: Any, options: Options | None = None, *, example: Any = None, framework: str | None = None) -> Model:
@@ -84,6 +92,9 @@ def adapt(target: Any, options: Options | None = None, *, example: Any = None, f
         if backend.adapts(target):
             return backend.adapt(target, options)
     if not callable(target):
-        raise BackendError("a model", received=f"{type(target).__module__}.{type(target).__name__}",
-                           valid="a model of " + ", ".join(b.name for b in backends()) + ", or a callable")
+        raise BackendError(
+            "a model",
+            received=f"{type(target).__module__}.{type(target).__name__}",
+            valid="a model of " + ", ".join(b.name for b in backends()) + ", or a callable",
+        )
     return (backend_named("numpy") if example is None else backend_of_tensor(example)).adapt(target, options)

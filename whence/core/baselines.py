@@ -38,8 +38,11 @@ class Blur:
 
     def __call__(self, ops: Ops, x: Tensor, layout: Layout) -> Tensor:
         if not layout.spatial:
-            raise BaselineError("a blurred baseline", received=f"inputs of shape {ops.shape(x)} of unknown layout",
-                                valid='images, their layout declared: whence.wrap(model, layout="NHWC")')
+            raise BaselineError(
+                "a blurred baseline",
+                received=f"inputs of shape {ops.shape(x)} of unknown layout",
+                valid='images, their layout declared: whence.wrap(model, layout="NHWC")',
+            )
         sides = [ops.shape(x)[axis] for axis in layout.spatial]
         for axis, side in zip(layout.spatial, sides, strict=True):
             matrix = gaussian_matrix(side, self.sigma or max(sides) / 10)
@@ -96,8 +99,16 @@ def _draw(
     layout: Layout,
 ) -> np.ndarray:  # fmt: skip
     channel = None if layout.channel is None else layout.channel - 1
-    return draw(fill, ops.shape(x)[1:], seed=seed, stream=f"baseline/{leaf}", samples=sample_ids, draws=draws,
-                dtype=ops.dtype(x), channel_axis=channel)
+    return draw(
+        fill,
+        ops.shape(x)[1:],
+        seed=seed,
+        stream=f"baseline/{leaf}",
+        samples=sample_ids,
+        draws=draws,
+        dtype=ops.dtype(x),
+        channel_axis=channel,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +127,14 @@ class DataSet(Distribution):
     ) -> np.ndarray:
         if leaf >= len(self.arrays) or self.arrays[leaf].shape[1:] != ops.shape(x)[1:] or not len(self.arrays[leaf]):
             received = [a.shape for a in self.arrays]
-            raise BaselineError(f"a data set of baselines for inputs of shape {ops.shape(x)}", received=received,
-                                valid=f"rows of shape {ops.shape(x)[1:]} for each input")
+            raise BaselineError(
+                f"a data set of baselines for inputs of shape {ops.shape(x)}",
+                received=received,
+                valid=f"rows of shape {ops.shape(x)[1:]} for each input",
+            )
         rows = self.arrays[leaf]
         place = draw(uniform, (), seed=self.seed, stream="baseline/row", samples=sample_ids, draws=draws)
-        return rows[np.minimum((place * len(rows)).astype(int), len(rows) - 1)]
+        return np.asarray(rows[np.minimum((place * len(rows)).astype(int), len(rows) - 1)])
 
 
 def host(a: Any) -> np.ndarray:
@@ -132,15 +146,16 @@ def per_leaf(baseline: Any, structure: Structure) -> tuple[Any, ...]:
     """The baseline of each input: one for all, or one each in the inputs' structure."""
     if isinstance(baseline, (tuple, list, dict)):
         if not structure.matches(baseline):
-            raise BaselineError("one baseline per input", received=f"a {type(baseline).__name__} of {len(baseline)}",
-                                valid=f"the inputs' structure, {', '.join(structure.names)}")
+            raise BaselineError(
+                "one baseline per input",
+                received=f"a {type(baseline).__name__} of {len(baseline)}",
+                valid=f"the inputs' structure, {', '.join(structure.names)}",
+            )
         return flatten(baseline)[0]
     return (baseline,) * len(structure.names)
 
 
-def resolve(
-    baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sample_ids: Sequence[int]
-) -> Tensor:
+def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sample_ids: Sequence[int]) -> Tensor:
     """The baseline of one input as a native tensor of the input's shape ``[B, ...]``."""
     shape, axes = ops.shape(x), tuple(range(1, len(ops.shape(x))))
     if isinstance(baseline, str):
@@ -157,7 +172,7 @@ def resolve(
         drawn = baseline.sample(ops, x, leaf, [0], sample_ids, layout)[0]
         return ops.asarray(drawn, like=x, dtype=ops.dtype(x))
     if isinstance(baseline, Real) and not isinstance(baseline, bool):
-        return ops.full_like(x, baseline)
+        return ops.full_like(x, float(baseline))
     if callable(baseline):
         baseline = baseline(x)
     try:
@@ -165,8 +180,11 @@ def resolve(
     except (TypeError, ValueError) as error:
         raise BaselineError("baseline", received=type(baseline).__name__, valid=VALID) from error
     if ops.shape(value) not in (shape, (1, *shape[1:]), shape[1:], ()):
-        raise BaselineError(f"a baseline for inputs of shape {shape}", received=f"an array of shape {ops.shape(value)}",
-                            valid=f"shape {shape}, {(1, *shape[1:])} or {shape[1:]}")
+        raise BaselineError(
+            f"a baseline for inputs of shape {shape}",
+            received=f"an array of shape {ops.shape(value)}",
+            valid=f"shape {shape}, {(1, *shape[1:])} or {shape[1:]}",
+        )
     return ops.broadcast_to(ops.asarray(value, like=x, dtype=ops.dtype(x)), shape)
 
 
@@ -198,7 +216,8 @@ def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -
             found.append(np.repeat(ops.to_numpy(one)[None], len(points), axis=0))
     if ctx.place.layer is None:
         return tuple(found)
-    rows = tuple(ops.asarray(f.reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x))
-                 for f, x in zip(found, values, strict=True))
+    rows = tuple(
+        ops.asarray(f.reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x)) for f, x in zip(found, values, strict=True)
+    )
     drawn = ops.to_numpy(ctx.activations(rows, ctx.place.layer))
     return (drawn.reshape(len(points), len(ids), *drawn.shape[1:]),)

@@ -133,8 +133,16 @@ class Context:
             shape = self.ops.shape(self.x[leaf])[1:]
             axis = self.layout(leaf).channel
             channel, dtype = (None if axis is None else axis - 1), self.ops.dtype(self.x[leaf])
-        return draw(fill, shape, seed=seed, stream=f"{stream}/{leaf}", samples=self.sample_ids[samples], draws=draws,
-                    dtype=dtype, channel_axis=channel)
+        return draw(
+            fill,
+            shape,
+            seed=seed,
+            stream=f"{stream}/{leaf}",
+            samples=self.sample_ids[samples],
+            draws=draws,
+            dtype=dtype,
+            channel_axis=channel,
+        )
 
     def like(self, values: Any, leaf: int = 0) -> Tensor:
         """Host numbers as a native tensor of the dtype and device of ``x[leaf]``."""

@@ -79,23 +79,31 @@ def grad_over_points(
     leaf = _gradient_leaf(ctx.ops, ctx.place, point, term, target, moments)
     key = ("gradients", ctx.place, point, term, target.key, moments)
     blocks: list[tuple[Any, ...]] = []
-    for sums in _over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count) if moments else weights, target, True):
+    for sums in _over_blocks(
+        ctx, leaf, key, samples, draws, count, np.ones(count) if moments else weights, target, True
+    ):
         blocks.append(sums)
     if at_x:
-        ctx.settle(_joined(ctx.ops, [score for _, score, _ in blocks])[0],
-                   _settled(ctx, target, [chosen for _, _, chosen in blocks]))
+        ctx.settle(
+            _joined(ctx.ops, [score for _, score, _ in blocks])[0],
+            _settled(ctx, target, [chosen for _, _, chosen in blocks]),
+        )
     parts = [part for part, _, _ in blocks]
     leaves = range(len(ctx.x))
     if moments:
-        merged = tuple(Moments(parts[0][i].count, _concat(ctx.ops, [p[i].mean for p in parts]),
-                               _concat(ctx.ops, [p[i].deviations for p in parts])) for i in leaves)
+        merged = tuple(
+            Moments(
+                parts[0][i].count,
+                _concat(ctx.ops, [p[i].mean for p in parts]),
+                _concat(ctx.ops, [p[i].deviations for p in parts]),
+            )
+            for i in leaves
+        )
         return GradientSum(tuple(m.mean for m in merged), merged)
     return GradientSum(tuple(_concat(ctx.ops, [p[i].total for p in parts]) for i in leaves))
 
 
-def scores_over_variants(
-    ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int
-) -> Tensor:
+def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int) -> Tensor:
     """Scores ``[count, B]`` of variants of each sample, without a graph."""
     return _variants(ctx, point, samples, draws, count, ctx.target)[0]
 
@@ -119,8 +127,11 @@ def activations(ctx: Context, inputs: Leaves, layer: str) -> Tensor:
         rows = _block(ctx.ops, inputs, tile)
         values = ctx.ops.evaluate(compiled, rows)
         if not ctx.ops.is_tensor(values):
-            raise LayerError(f"layer {layer!r}", received=f"an output of type {type(values).__name__}",
-                             valid="a layer whose output is a tensor, or a tuple that starts with one")
+            raise LayerError(
+                f"layer {layer!r}",
+                received=f"an output of type {type(values).__name__}",
+                valid="a layer whose output is a tensor, or a tuple that starts with one",
+            )
         found.append(values[: tile.samples])
         ctx.work.forward_rows += tile.shape[1]
     return _concat(ctx.ops, found)
@@ -189,7 +200,9 @@ def _points(
 
 def _leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:
     per_draw = [d[i] if isinstance(d, tuple) else d for d in draws]
-    return [s[i][None] for s in samples] + [ops.astype(_expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw]
+    return [s[i][None] for s in samples] + [
+        ops.astype(_expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw
+    ]
 
 
 def _expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -338,9 +351,11 @@ def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], 
     scale = float(np.abs(np.asarray(ops.to_numpy(score), np.float64)).max())
     if abs(together - apart) <= (5e-2 if ops.dtype(score) in HALF else 1e-3) * scale:
         return ""
-    return ("The model's output for one sample depends on the other samples of the batch: its score was "
-            f"{together:.6g} among others and {apart:.6g} among copies of itself. Attributions then depend on the batch "
-            "as well; use batch_size=1, or a model without statistics over the batch.")
+    return (
+        "The model's output for one sample depends on the other samples of the batch: its score was "
+        f"{together:.6g} among others and {apart:.6g} among copies of itself. Attributions then depend on the batch "
+        "as well; use batch_size=1, or a model without statistics over the batch."
+    )
 
 
 def _map_rows(
@@ -356,8 +371,13 @@ def _map_rows(
     def draw(x: Any) -> Any:
         return tuple(map(draw, x)) if isinstance(x, tuple) else (per_row(x) if len(x.shape) > 1 else per_point(x))
 
-    return (tuple(map(sample, fixed)), [tuple(map(sample, leaves)) for leaves in rows], tuple(map(draw, draws)),
-            per_point(weights), sample(index))
+    return (
+        tuple(map(sample, fixed)),
+        [tuple(map(sample, leaves)) for leaves in rows],
+        tuple(map(draw, draws)),
+        per_point(weights),
+        sample(index),
+    )
 
 
 def _settled(ctx: Context, target: Target, chosen: Sequence[Tensor | None]) -> Target:

@@ -68,8 +68,10 @@ class Explanation:
         leaves, _ = flatten(self.attributions)
         shapes = ", ".join("held fixed" if leaf is None else str(tuple(leaf.shape)) for leaf in leaves)
         source = self.provenance
-        return (f"<Explanation by {self.method} of a {source.model}: {shapes} {source.dtype} on {source.device}, "
-                f"{source.backward} gradient and {source.forward} forward rows, {source.seconds:.3g} s>")
+        return (
+            f"<Explanation by {self.method} of a {source.model}: {shapes} {source.dtype} on {source.device}, "
+            f"{source.backward} gradient and {source.forward} forward rows, {source.seconds:.3g} s>"
+        )
 
     def numpy(self) -> Self:
         """The same explanation with NumPy arrays on the host."""
@@ -86,8 +88,11 @@ class Explanation:
     def check(self, rtol: float = 0.05) -> Self:
         """Raise CompletenessError where |delta| exceeds ``rtol`` times the change of the score; returns itself."""
         if self.delta is None:
-            raise ParameterError(f"check of {self.method}", received="a method that claims no completeness",
-                                 valid="methods with a baseline, such as integrated_gradients")
+            raise ParameterError(
+                f"check of {self.method}",
+                received="a method that claims no completeness",
+                valid="methods with a baseline, such as integrated_gradients",
+            )
         delta, score, base = (host(v).astype(np.float64) for v in (self.delta, self.score, self.baseline_score))
         allowed = rtol * np.abs(score - base)
         bad = np.flatnonzero(np.abs(delta) > allowed)
@@ -118,11 +123,19 @@ class Explanation:
             if value is None:
                 continue
             leaves, structure = flatten(value)
-            layout[name] = {"kind": structure.kind.__name__, "keys": list(structure.keys),
-                            "held": [i for i, leaf in enumerate(leaves) if leaf is None]}
+            layout[name] = {
+                "kind": structure.kind.__name__,
+                "keys": list(structure.keys),
+                "held": [i for i, leaf in enumerate(leaves) if leaf is None],
+            }
             arrays |= {f"{name}/{i}": leaf for i, leaf in enumerate(leaves) if leaf is not None}
-        header = {"format": FORMAT, "method": self.method, "params": _plain(self.params),
-                  "provenance": _plain(asdict(self.provenance)), "structure": layout}
+        header = {
+            "format": FORMAT,
+            "method": self.method,
+            "params": _plain(self.params),
+            "provenance": _plain(asdict(self.provenance)),
+            "structure": layout,
+        }
         with path.open("wb") as file:
             np.savez_compressed(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
         return path
@@ -133,8 +146,9 @@ def load(path: str | Path) -> Explanation:
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(bytes(file["header"]).decode())
         if header.get("format") != FORMAT:
-            raise ParameterError(f"explanation file {path}", received=f"format {header.get('format')}",
-                                 valid=f"format {FORMAT}")
+            raise ParameterError(
+                f"explanation file {path}", received=f"format {header.get('format')}", valid=f"format {FORMAT}"
+            )
         values: dict[str, Any] = {}
         for name, shape in header["structure"].items():
             kind = {"dict": dict, "tuple": tuple, "list": list, "object": object}[shape["kind"]]

@@ -28,4 +28,4 @@ def gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     """``[length, length]`` Gaussian blur along one axis; rows sum to one, the border renormalised."""
     offsets = np.arange(length)[:, None] - np.arange(length)[None, :]
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    return kernel / kernel.sum(axis=1, keepdims=True)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

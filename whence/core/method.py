@@ -79,7 +79,9 @@ class Method(ABC):
         native = tuple(_native(adapted, name, leaf) for name, leaf in zip(structure.names, leaves, strict=True))
         ops = adapted.ops
         batch = batch_of(ops, structure.names, native)
-        place = Place(structure, () if self.layer else floating_leaves(ops, structure.names, native), self.layer, self.neuron)
+        place = Place(
+            structure, () if self.layer else floating_leaves(ops, structure.names, native), self.layer, self.neuron
+        )
         adapted.check(structure.names, native)
         for name, leaf in zip(structure.names, native, strict=True):
             require_finite(ops, name, leaf)
@@ -99,9 +101,12 @@ class Method(ABC):
 
     def _require_capability(self, model: Model) -> None:
         if self.needs_gradient and not model.differentiable:
-            raise CapabilityError(f"{self.name}, a gradient method", received=f"a black box ({model.describe()})",
-                                  valid="a model of torch, jax or tensorflow; for black boxes the perturbation methods: "
-                                        "feature_ablation, occlusion, kernel_shap, lime, rise")
+            raise CapabilityError(
+                f"{self.name}, a gradient method",
+                received=f"a black box ({model.describe()})",
+                valid="a model of torch, jax or tensorflow; for black boxes the perturbation methods: "
+                "feature_ablation, occlusion, kernel_shap, lime, rise",
+            )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -122,8 +127,11 @@ def _native(model: Model, name: str, leaf: Any) -> Tensor:
         return model.place(leaf)
     if model.options.convert and hasattr(leaf, "__dlpack__"):
         return model.place(np.asarray(leaf.detach().cpu() if hasattr(leaf, "detach") else leaf))
-    raise BackendError(f"{name} for a model of {ops.name}", received=f"{type(leaf).__module__}.{type(leaf).__name__}",
-                       valid=f"tensors of {ops.name} or NumPy arrays, or whence.wrap(model, convert=True)")
+    raise BackendError(
+        f"{name} for a model of {ops.name}",
+        received=f"{type(leaf).__module__}.{type(leaf).__name__}",
+        valid=f"tensors of {ops.name} or NumPy arrays, or whence.wrap(model, convert=True)",
+    )
 
 
 @contextmanager
@@ -135,6 +143,7 @@ def _bar(progress: bool, name: str) -> Iterator[tuple[Any, Any]]:
     from tqdm.auto import tqdm
 
     with tqdm(total=0, desc=name, unit="row") as bar:
+
         def expect(rows: int) -> None:
             bar.total += rows
             bar.refresh()
@@ -154,9 +163,12 @@ def _packed(
         name = place.layer or place.structure.names[place.leaves[i]]
         require_finite(ops, f"{method.name}: the gradient with respect to {name}", value)
     if not any(bool(ops.to_numpy(ops.any(value != 0))) for value in found.values):
-        warnings.warn(f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
-                      "output, a baseline equal to the input or a detached computation looks like this.",
-                      ZeroAttributionWarning, stacklevel=4)
+        warnings.warn(
+            f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
+            "output, a baseline equal to the input or a detached computation looks like this.",
+            ZeroAttributionWarning,
+            stacklevel=4,
+        )
     all_numpy = all(isinstance(leaf, np.ndarray) for leaf in given) and ops.name != "numpy"
 
     def user(value: Tensor | None) -> Any:
@@ -173,7 +185,9 @@ def _packed(
 
     delta = None
     if found.baseline_score is not None:
-        totals = [ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values]
+        totals = [
+            ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values
+        ]
         total = totals[0]
         for more in totals[1:]:
             total = total + more

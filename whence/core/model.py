@@ -10,7 +10,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from threading import RLock
@@ -82,10 +82,8 @@ def store_of(target: Any) -> CompiledStore:
     if held is not None and held[0]() is target:
         return held[1]
     store, key = CompiledStore(), id(target)
-    try:
+    with suppress(TypeError):
         _stores[key] = weakref.ref(target, lambda _: _stores.pop(key, None)), store
-    except TypeError:
-        pass
     return store
 
 
@@ -136,9 +134,15 @@ class Model(ABC):
         """Raise DTypeError where the model cannot take the element types of the inputs."""
 
     def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
-        """The same model with the derivative of chosen operations replaced; ``reference`` runs beside the input."""
-        raise CapabilityError(f"backward rules {rules.name!r}", received=self.describe(),
-                              valid="a model of a framework with automatic differentiation")
+        """The same model with the derivative of chosen operations replaced; ``reference`` runs beside the input.
+
+        ``run`` raises CoverageError where no rule applies, or where an operation that has one escaped interception.
+        """
+        raise CapabilityError(
+            f"backward rules {rules.name!r}",
+            received=self.describe(),
+            valid="a model of a framework with automatic differentiation",
+        )
 
     @property
     def coverage(self) -> Coverage | None:
@@ -180,8 +184,11 @@ class Model(ABC):
         if not self.ops.is_tensor(output):
             if isinstance(output, (tuple, list)) and len(output) == 1 and self.ops.is_tensor(output[0]):
                 return output[0]
-            raise ShapeError("the model's output", received=_choices(output),
-                             valid="a tensor; name the part to explain with whence.wrap(model, output=...)")
+            raise ShapeError(
+                "the model's output",
+                received=_choices(output),
+                valid="a tensor; name the part to explain with whence.wrap(model, output=...)",
+            )
         return output
 
     def _arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -212,8 +219,11 @@ def missing_layer(name: str, layers: Sequence[str]) -> LayerError:
     """The error for a layer name that does not exist: nearest names first."""
     near = get_close_matches(name, layers, n=3, cutoff=0.4)
     known = ", ".join(near or layers[:8]) or "this model has no layers that can be named"
-    return LayerError(f"layer {name!r}", received=f"a model of {len(layers)} named layers",
-                      valid=f"{'nearest names: ' if near else 'names: '}{known}")
+    return LayerError(
+        f"layer {name!r}",
+        received=f"a model of {len(layers)} named layers",
+        valid=f"{'nearest names: ' if near else 'names: '}{known}",
+    )
 
 
 class LayerCalls:
@@ -254,15 +264,24 @@ class LayerCalls:
             if count == 0:
                 if layer not in layers:
                     raise missing_layer(layer, layers)
-                raise LayerError(f"layer {name!r}", received="a forward pass that never calls it from Python",
-                                 valid="a layer that the model calls, outside scripted or already compiled code")
+                raise LayerError(
+                    f"layer {name!r}",
+                    received="a forward pass that never calls it from Python",
+                    valid="a layer that the model calls, outside scripted or already compiled code",
+                )
             if call is None and count > 1:
                 numbered = ", ".join(f"{layer}:{i}" for i in range(count))
-                raise LayerError(f"layer {name!r}", received=f"{count} calls of it in one forward pass",
-                                 valid=f"one of them: {numbered}")
+                raise LayerError(
+                    f"layer {name!r}",
+                    received=f"{count} calls of it in one forward pass",
+                    valid=f"one of them: {numbered}",
+                )
             if call is not None and call >= count:
-                raise LayerError(f"layer {name!r}", received=f"{count} calls of it in one forward pass",
-                                 valid=f"{layer}:0 to {layer}:{count - 1}")
+                raise LayerError(
+                    f"layer {name!r}",
+                    received=f"{count} calls of it in one forward pass",
+                    valid=f"{layer}:0 to {layer}:{count - 1}",
+                )
         return self.tapped
 
 

@@ -48,6 +48,9 @@ def _neuron(ops: Ops, activation: Tensor, neuron: Neuron) -> Tensor:
     index = index if isinstance(index, tuple) else (index,)
     sizes = ops.shape(activation)[1:]
     if len(index) != len(sizes) or any(not 0 <= i < size for i, size in zip(index, sizes, strict=True)):
-        raise LayerError(f"neuron {index} of layer {name!r}", received=f"activations of shape [B, {str(sizes)[1:-1]}]",
-                         valid=f"{len(sizes)} indices below {sizes}")
+        raise LayerError(
+            f"neuron {index} of layer {name!r}",
+            received=f"activations of shape [B, {str(sizes)[1:-1]}]",
+            valid=f"{len(sizes)} indices below {sizes}",
+        )
     return activation[(slice(None), *index)]

@@ -85,8 +85,16 @@ class Coverage:
         """Raise unless some rule was applied: a rule method never returns the plain gradient silently."""
         if not self.ruled:
             seen = ", ".join(sorted(self.plain)) or "no operation at all"
-            raise CoverageError(f"backward rules {rules.name!r}", received=f"a model in which none applies ({seen})",
-                                valid="a model with an operation that the rules cover")
+            raise CoverageError(
+                f"backward rules {rules.name!r}",
+                received=f"a model in which none applies ({seen})",
+                valid="a model with an operation that the rules cover",
+            )
+
+    def clear(self) -> None:
+        """Forget what was counted: one forward pass is reported, not the sum over chunks."""
+        self.ruled.clear()
+        self.plain.clear()
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts per operation name, for the provenance."""

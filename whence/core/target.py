@@ -49,8 +49,11 @@ class Target:
         if index.ndim == 0:
             return cls(index=np.full((batch, 1), int(index), np.int64))
         if len(index) != batch:
-            raise TargetError(f"{len(index)} targets for {batch} samples", received=repr(target),
-                              valid=f"one target, or {batch} of them")
+            raise TargetError(
+                f"{len(index)} targets for {batch} samples",
+                received=repr(target),
+                valid=f"one target, or {batch} of them",
+            )
         return cls(index=index.reshape(batch, -1).astype(np.int64))
 
     @property
@@ -65,11 +68,17 @@ class Target:
         sizes = tuple(output_shape[1:]) or (1,)
         for sample, row in zip(samples, self.index, strict=True):
             if len(row) != len(sizes):
-                raise TargetError(f"target {_shown(row)} of sample {sample}", valid=_range(sizes),
-                                  received=f"outputs of shape {_per_sample(output_shape[1:])}")
+                raise TargetError(
+                    f"target {_shown(row)} of sample {sample}",
+                    valid=_range(sizes),
+                    received=f"outputs of shape {_per_sample(output_shape[1:])}",
+                )
             if any(not 0 <= i < size for i, size in zip(row, sizes, strict=True)):
-                raise TargetError(f"target {_shown(row)} of sample {sample}", valid=_range(sizes),
-                                  received=f"outputs of shape {_per_sample(output_shape[1:])}")
+                raise TargetError(
+                    f"target {_shown(row)} of sample {sample}",
+                    valid=_range(sizes),
+                    received=f"outputs of shape {_per_sample(output_shape[1:])}",
+                )
 
 
 def _per_sample(sizes: Sequence[int]) -> str:
@@ -83,7 +92,9 @@ def _shown(row: np.ndarray) -> object:
 def _range(sizes: Sequence[int]) -> str:
     if len(sizes) == 1:
         return f"an int from 0 to {sizes[0] - 1}"
-    return "a tuple of ints from (" + ", ".join("0" for _ in sizes) + ") to (" + ", ".join(str(s - 1) for s in sizes) + ")"
+    return (
+        "a tuple of ints from (" + ", ".join("0" for _ in sizes) + ") to (" + ", ".join(str(s - 1) for s in sizes) + ")"
+    )
 
 
 def select_score(
@@ -95,8 +106,11 @@ def select_score(
     """
     shape = ops.shape(output)
     if not shape or shape[0] != rows:
-        raise ShapeError("the model's output", received=f"shape {shape} for {rows} rows of input",
-                         valid=f"one row per sample: ({rows}, ...)")
+        raise ShapeError(
+            "the model's output",
+            received=f"shape {shape} for {rows} rows of input",
+            valid=f"one row per sample: ({rows}, ...)",
+        )
     if fn is not None:
         score = fn(output)
         if not ops.is_tensor(score) or ops.shape(score) != (rows,):
@@ -107,13 +121,19 @@ def select_score(
     sizes = shape[1:] or (1,)
     if index is None:
         if len(sizes) > 1 and prod(sizes) > 1:
-            raise TargetError("target None", received=f"outputs of shape {_per_sample(shape[1:])}",
-                              valid=f"{_range(sizes)}, or a callable outputs -> score[B]")
+            raise TargetError(
+                "target None",
+                received=f"outputs of shape {_per_sample(shape[1:])}",
+                valid=f"{_range(sizes)}, or a callable outputs -> score[B]",
+            )
         index = ops.argmax(flat, axis=1, keepdims=True)
         return ops.take_along_axis(flat, index, axis=1)[:, 0], index
     if ops.shape(index)[1] != len(sizes):
-        raise TargetError(f"a target of {ops.shape(index)[1]} indices", received=f"outputs of shape {_per_sample(shape[1:])}",
-                          valid=_range(sizes))
+        raise TargetError(
+            f"a target of {ops.shape(index)[1]} indices",
+            received=f"outputs of shape {_per_sample(shape[1:])}",
+            valid=_range(sizes),
+        )
     place = index[:, 0]
     for axis, size in enumerate(sizes[1:], start=1):
         place = place * size + index[:, axis]

@@ -43,8 +43,11 @@ def flatten(value: Any) -> tuple[tuple[Any, ...], Structure]:
     else:
         return (value,), Structure(object, ())
     if not leaves or any(isinstance(leaf, (tuple, list, dict)) for leaf in leaves):
-        raise ShapeError("inputs must be tensors in one flat structure", received=_describe(value),
-                         valid="a tensor, or a non-empty tuple, list or dict of tensors")
+        raise ShapeError(
+            "inputs must be tensors in one flat structure",
+            received=_describe(value),
+            valid="a tensor, or a non-empty tuple, list or dict of tensors",
+        )
     return leaves, structure
 
 

@@ -40,8 +40,11 @@ def batch_of(ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) -> int:
         if shape[0] == 0:
             raise ShapeError(name, received=f"an empty batch, shape {shape}", valid="at least one sample")
     if len({shape[0] for shape in shapes}) > 1:
-        raise ShapeError("inputs of one batch", valid="the same number of samples in each",
-                         received=", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True)))
+        raise ShapeError(
+            "inputs of one batch",
+            valid="the same number of samples in each",
+            received=", ".join(f"{n} {s}" for n, s in zip(names, shapes, strict=True)),
+        )
     return shapes[0][0]
 
 
@@ -50,9 +53,12 @@ def floating_leaves(ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) ->
     found = tuple(i for i, leaf in enumerate(leaves) if ops.is_floating(leaf))
     if not found:
         received = ", ".join(f"{name} of {ops.dtype(leaf)}" for name, leaf in zip(names, leaves, strict=True))
-        raise DTypeError("attributions of the inputs", received=received,
-                         valid="floating-point inputs, since whole numbers have no gradient; "
-                               "for tokens and categories name the embedding layer with layer=...")
+        raise DTypeError(
+            "attributions of the inputs",
+            received=received,
+            valid="floating-point inputs, since whole numbers have no gradient; "
+            "for tokens and categories name the embedding layer with layer=...",
+        )
     return found
 
 
@@ -66,5 +72,6 @@ def require_finite(ops: Ops, what: str, x: Tensor, sample_ids: Sequence[int] | N
     bad = np.flatnonzero(~np.asarray(ops.to_numpy(fine), bool))
     if len(bad):
         shown = ", ".join(str(i) for i in bad[:8]) + (", ..." if len(bad) > 8 else "")
-        raise NonFiniteError(what, received=f"NaN or infinity in sample{'s' if len(bad) > 1 else ''} {shown}",
-                             valid="finite numbers")
+        raise NonFiniteError(
+            what, received=f"NaN or infinity in sample{'s' if len(bad) > 1 else ''} {shown}", valid="finite numbers"
+        )

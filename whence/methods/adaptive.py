@@ -79,8 +79,12 @@ def integrate_adaptively(
         alphas = np.array([cell.middle + side * cell.width / 3 for _, cell in splits for side in (-1, 1)])
         new = _gradients(ctx, baseline, samples, alphas)
         pairs = [(new[2 * j], new[2 * j + 1]) for j in range(len(splits))]
-        steps = [tuple(_difference(g, cell.gradient) for g in pair) for pair, (_, cell) in zip(pairs, splits, strict=True)]
-        changes = _norms(ops, [(path.sample, d) for (path, _), pair in zip(splits, steps, strict=True) for d in pair], length)
+        steps = [
+            tuple(_difference(g, cell.gradient) for g in pair) for pair, (_, cell) in zip(pairs, splits, strict=True)
+        ]
+        changes = _norms(
+            ops, [(path.sample, d) for (path, _), pair in zip(splits, steps, strict=True) for d in pair], length
+        )
         for j, (path, cell) in enumerate(splits):
             third = cell.width / 3
             left, right = SHARE * third * changes[2 * j], SHARE * third * changes[2 * j + 1]

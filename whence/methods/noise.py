@@ -48,12 +48,17 @@ class NoiseTunnel(Method):
         non_negative("stdev", self.stdev)
         one_of("kind", self.kind, KINDS)
         if not isinstance(self.method, Method):
-            raise ParameterError("method of a noise tunnel", received=repr(self.method), valid="a method such as Saliency()")
+            raise ParameterError(
+                "method of a noise tunnel", received=repr(self.method), valid="a method such as Saliency()"
+            )
         for name in ("layer", "neuron"):
             inner, outer = getattr(self.method, name), getattr(self, name)
             if inner is not None and outer not in (None, inner):
-                raise ParameterError(f"{name} of a noise tunnel", received=f"{outer!r} around a method at {inner!r}",
-                                     valid="the same for both")
+                raise ParameterError(
+                    f"{name} of a noise tunnel",
+                    received=f"{outer!r} around a method at {inner!r}",
+                    valid="the same for both",
+                )
             object.__setattr__(self, name, inner if outer is None else outer)
 
     @property
@@ -77,7 +82,9 @@ class NoiseTunnel(Method):
         if not self.relative:
             return self.stdev
         axes = tuple(range(1, len(ops.shape(x))))
-        return self.stdev * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True)) if axes else 0.0
+        return (
+            self.stdev * (ops.max(x, axis=axes, keepdims=True) - ops.min(x, axis=axes, keepdims=True)) if axes else 0.0
+        )
 
     def _noisy(self, ctx: Context, leaf: int, scale: Any, draws: range) -> Tensor:
         noise = ctx.draw(normal, seed=self.seed, stream="noise_tunnel", draws=draws, samples=slice(None), leaf=leaf)

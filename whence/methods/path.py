@@ -121,8 +121,11 @@ class GradientSHAP(Method):
         found = grad_over_points(ctx, noisy_line, samples=(ctx.x,), draws=(baseline, alpha, noise),
                                  count=self.n_samples, term=noisy_path_term, moments=True)  # fmt: skip
         scores = scores_over_variants(ctx, drawn, samples=(ctx.x,), draws=(baseline,), count=self.n_samples)
-        return Attribution(found.total, baseline_score=ctx.ops.mean(scores, axis=0),
-                           std_error=tuple(m.std_error(ctx.ops) for m in found.moments))
+        return Attribution(
+            found.total,
+            baseline_score=ctx.ops.mean(scores, axis=0),
+            std_error=tuple(m.std_error(ctx.ops) for m in found.moments),
+        )
 
     def _distribution(self) -> Any:
         """Arrays are data sets of baselines here; everything else stays as given."""

@@ -56,8 +56,11 @@ class EstimatorModel(CallableModel):
         name = self.options.output if self.options.output in self.METHODS else self.output_method(self.target)
         method = getattr(self.target, str(name), None)
         if method is None:
-            raise CapabilityError(f"output {name!r}", received=self.describe(),
-                                  valid=", ".join(n for n in self.METHODS if hasattr(self.target, n)))
+            raise CapabilityError(
+                f"output {name!r}",
+                received=self.describe(),
+                valid=", ".join(n for n in self.METHODS if hasattr(self.target, n)),
+            )
         return method(*args, **kwargs)
 
     def _select_output(self, output: Any) -> Tensor:

@@ -24,13 +24,17 @@ class TorchModel(Model):
     ops: TorchOps = ops
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
-        target = weakref.ref(self.target) if _weakly(self.target) else lambda: self.target
-        make, options = type(self), self.options
+        target, bind = _reference(self.target), self._binder()
 
         def eager(*tensors: Any) -> Any:
-            return leaf(make(target(), options).run, *tensors)
+            return leaf(bind(target()).run, *tensors)
 
         return eager
+
+    def _binder(self) -> Callable[[Any], Model]:
+        """How compiled code makes this model again from the user's, which it may not keep alive."""
+        make, options = type(self), self.options
+        return lambda target: make(target, options)
 
     def place(self, value: Any) -> Tensor:
         return torch.as_tensor(value)
@@ -63,17 +67,20 @@ class ModuleModel(TorchModel):
     default_layout = "NCHW"
 
     def layers(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in _uncompiled(self.target).named_modules() if name)
+        return tuple(name for name, _ in uncompiled(self.target).named_modules() if name)
 
     def run(
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not edits and not taps:
             return self._call(_convolution_friendly(self.target, inputs)), {}
-        calls, module = LayerCalls(edits, taps), _uncompiled(self.target)
+        calls, module = LayerCalls(edits, taps), uncompiled(self.target)
         if isinstance(module, torch.jit.ScriptModule):
-            raise LayerError(f"layers {', '.join(calls.wanted)}", received="a scripted module, whose layers cannot be reached",
-                             valid="the module before torch.jit")
+            raise LayerError(
+                f"layers {', '.join(calls.wanted)}",
+                received="a scripted module, whose layers cannot be reached",
+                valid="the module before torch.jit",
+            )
         with _hooks(module, calls):
             output = type(self)(module, self.options)._call(_convolution_friendly(module, inputs))
         return output, calls.finish(self.layers())
@@ -88,8 +95,11 @@ class ModuleModel(TorchModel):
         for name, leaf in zip(names, leaves, strict=True):
             if self.options.preprocess is None and leaf.is_floating_point() and dtypes and leaf.dtype not in dtypes:
                 wanted = " or ".join(sorted(ops.dtype(torch.empty(0, dtype=d)) for d in dtypes))
-                raise DTypeError(f"{name} for a model of {wanted} parameters", received=ops.dtype(leaf),
-                                 valid=f"inputs of {wanted}, or the model cast to {ops.dtype(leaf)}")
+                raise DTypeError(
+                    f"{name} for a model of {wanted} parameters",
+                    received=ops.dtype(leaf),
+                    valid=f"inputs of {wanted}, or the model cast to {ops.dtype(leaf)}",
+                )
 
     def place(self, value: Any) -> Tensor:
         parameter = next(self.target.parameters(), None)
@@ -121,15 +131,15 @@ class KerasModel(ModuleModel):
         return output, calls.finish(self.layers())
 
 
-def _weakly(target: Any) -> bool:
+def _reference(target: Any) -> Callable[[], Any]:
+    """A weak reference where the object allows one."""
     try:
-        weakref.ref(target)
+        return weakref.ref(target)
     except TypeError:
-        return False
-    return True
+        return lambda: target
 
 
-def _uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
     """The module that ``torch.compile`` wrapped: compiled code does not call the layers from Python."""
     original = getattr(module, "_orig_mod", None)
     return original if isinstance(original, torch.nn.Module) else module
@@ -141,7 +151,11 @@ def _convolution_friendly(module: torch.nn.Module, inputs: Any) -> Any:
         return {key: _convolution_friendly(module, x) for key, x in inputs.items()}
     if isinstance(inputs, (tuple, list)):
         return type(inputs)(_convolution_friendly(module, x) for x in inputs)
-    if inputs.ndim == 4 and inputs.is_floating_point() and any(isinstance(m, torch.nn.Conv2d) for m in module.modules()):
+    if (
+        inputs.ndim == 4
+        and inputs.is_floating_point()
+        and any(isinstance(m, torch.nn.Conv2d) for m in module.modules())
+    ):
         return inputs.contiguous(memory_format=torch.channels_last)
     return inputs
 
@@ -198,11 +212,15 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
         if held.users == 0:
             held.training = [m for m in module.modules() if m.training]
             if any(_behaves_otherwise(m) for m in held.training):
-                warnings.warn(f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
-                              "and put back afterwards.", TrainingModeWarning, stacklevel=6)
+                warnings.warn(
+                    f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
+                    "and put back afterwards.",
+                    TrainingModeWarning,
+                    stacklevel=6,
+                )
             for m in held.training:
                 m.training = False
-            if _uncompiled(module) is module:
+            if uncompiled(module) is module:
                 held.trainable = [p for p in module.parameters() if p.requires_grad]
                 for p in held.trainable:
                     p.requires_grad_(False)

@@ -1,0 +1,21 @@
+"""Backward rules as formulas: (ops, op, cotangents) -> cotangents of the operation's inputs.
+
+g is the cotangent of the operation's output; ``op.vjp`` is its plain derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whence.core.ops import Ops, Tensor
+from whence.core.rule import OpCall, RuleSet, kind_is
+
+
+def guided(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """max(vjp(g), 0): what is positive on the way back, where the unit was active (Springenberg et al. 2014)."""
+    plain = op.vjp(op.inputs, cotangents)
+    return tuple(None if g is None else ops.maximum(g, ops.zeros_like(g)) for g in plain)
+
+
+GUIDED_RELU = RuleSet("guided_relu", ((kind_is("relu"), guided),))
+"""Guided backprop: arXiv 1412.6806, section 3.4."""
