@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence.core import baselines as baselines
-    from whence.core import errors as errors
+    from whence import baselines as baselines
+    from whence import errors as errors
+    from whence import testing as testing
     from whence.core.explanation import Explanation as Explanation
     from whence.core.explanation import load as load
     from whence.core.method import Method as Method
@@ -36,7 +37,7 @@ _HOMES = {
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
 }  # fmt: skip
-_MODULES = {"baselines": "whence.core.baselines", "errors": "whence.core.errors", "testing": "whence.testing"}
+_MODULES = ("baselines", "errors", "testing")
 
 __all__ = ["baselines", "errors", "testing", *sorted(_HOMES)]  # noqa: PLE0604, F822
 
@@ -45,7 +46,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in _MODULES:
-        return import_module(_MODULES[name])
+        return import_module(f"whence.{name}")
     raise AttributeError(f"module 'whence' has no attribute {name!r}")
 
 

@@ -167,8 +167,8 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
 
     def hook_of(name: str) -> Callable[..., Any]:
         def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
-            # a copy, since a later in-place operation would overwrite what was tapped
-            return calls(name, _copy(output)) if threading.get_ident() == here else None
+            # the model goes on with a copy, since an in-place operation would overwrite what was tapped or put in
+            return _copy(calls(name, output)) if threading.get_ident() == here else None
 
         return hook
 
