@@ -29,7 +29,7 @@ class Work:
     forward_rows: int = 0
     backward_rows: int = 0
     rows: int | None = None
-    """Model rows per call; None until the first chunk is cut, lowered when memory runs out."""
+    """Most model rows per call, from the user or after memory ran out; None for what the budget allows."""
     fixed_rows: bool = False
     advance: Callable[[int], None] = field(default=lambda _: None)
     expect: Callable[[int], None] = field(default=lambda _: None)
@@ -65,10 +65,11 @@ class Context:
 
     def rows(self, *, gradient: bool) -> int:
         """Model rows of one call."""
-        if self.work.rows is None:
-            row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*self.inputs, *self.x))
-            self.work.rows = choose_rows(row, self.ops.free_memory(self.inputs[0]), gradient=gradient)
-        return self.work.rows
+        if self.work.fixed_rows and self.work.rows is not None:
+            return self.work.rows
+        row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*self.inputs, *self.x))
+        chosen = choose_rows(row, self.ops.free_memory(self.inputs[0]), gradient=gradient)
+        return chosen if self.work.rows is None else min(chosen, self.work.rows)
 
     # -- scores ------------------------------------------------------------------------------------------
     @cached_property

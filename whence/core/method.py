@@ -162,7 +162,7 @@ def _packed(
     for i, value in enumerate(found.values):
         name = place.layer or place.structure.names[place.leaves[i]]
         require_finite(ops, f"{method.name}: the gradient with respect to {name}", value)
-    if not any(bool(ops.to_numpy(ops.any(value != 0))) for value in found.values):
+    if not any(bool(ops.to_numpy(ops.sum(v))) or bool(ops.to_numpy(ops.any(v != 0))) for v in found.values):
         warnings.warn(
             f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
             "output, a baseline equal to the input or a detached computation looks like this.",

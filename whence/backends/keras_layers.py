@@ -1,0 +1,139 @@
+"""What Keras models share on all their runtimes: layer names, taps and edits, dtypes and axis order.
+
+Layers are found in functional, sequential, subclassed and nested models alike. Their outputs are reached through a
+patch of ``keras.layers.Layer.__call__`` that is there only while some explanation needs it, and that lets every
+call pass that does not belong to that explanation.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from whence.core.errors import DTypeError
+from whence.core.model import LayerCalls
+from whence.core.ops import Ops, Tensor
+
+
+def is_keras(target: Any) -> bool:
+    """Whether ``target`` is a Keras layer or model, judged by names alone, so that nothing is imported for it."""
+    return any(base.__name__ == "Layer" and base.__module__.startswith("keras.") for base in type(target).__mro__)
+
+
+def layer_names(model: Any) -> tuple[str, ...]:
+    """Names of the layers, nested ones as paths: ``"conv1"``, ``"stage2_0/conv1"``."""
+    return tuple(dict.fromkeys(_named(model).values()))
+
+
+@contextmanager
+def layer_calls(
+    model: Any, calls: LayerCalls, decorate: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+) -> Iterator[None]:
+    """Hand the output of the wanted layers of ``model`` to ``calls``, for calls made in this thread or task.
+
+    ``decorate`` is applied to the patch, for a runtime that would otherwise rewrite it.
+    """
+    wanted = set(calls.wanted)
+    names = {layer: name for layer, name in _named(model).items() if name in wanted}
+    if not names:
+        yield
+        return
+    token = _active.set((names, calls))
+    _patch.enter(decorate)
+    try:
+        yield
+    finally:
+        _patch.leave()
+        _active.reset(token)
+
+
+def layout_of(model: Any) -> str:
+    """The axis order of images: that of the first layer that has one, else Keras' setting."""
+    import keras
+
+    formats = (getattr(layer, "data_format", None) for layer in _layers(model))
+    known = (f for f in formats if f in ("channels_first", "channels_last"))
+    return "NCHW" if next(known, keras.config.image_data_format()) == "channels_first" else "NHWC"
+
+
+def require_dtype(model: Any, ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
+    """Raise DTypeError for floating-point inputs that Keras would silently cast to another precision."""
+    declared = {_dtype(tensor) for tensor in getattr(model, "inputs", None) or ()}
+    variables = {_dtype(variable) for variable in model.weights}
+    for name, leaf in zip(names, leaves, strict=True):
+        for what, dtypes in (("variables", variables), ("declared inputs", declared)):
+            wanted = sorted(d for d in dtypes if "float" in d)
+            if ops.is_floating(leaf) and wanted and ops.dtype(leaf) not in wanted:
+                raise DTypeError(f"{name} for a Keras model whose {what} are {' or '.join(wanted)}",
+                                 received=ops.dtype(leaf), valid=f"inputs of {' or '.join(wanted)}")
+
+
+def _dtype(variable: Any) -> str:
+    return str(getattr(variable.dtype, "name", variable.dtype))
+
+
+def _layers(layer: Any) -> Iterator[Any]:
+    """The layer and all layers inside it."""
+    yield layer
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _layers(inner)
+
+
+def _named(model: Any) -> dict[int, str]:
+    """Path of each layer by its identity; a layer that stands in several places has the path of the first."""
+    names: dict[int, str] = {}
+
+    def walk(layer: Any, prefix: str) -> None:
+        for inner in layer._flatten_layers(include_self=False, recursive=False):
+            if id(inner) not in names and type(inner).__name__ != "InputLayer":
+                names[id(inner)] = prefix + inner.name
+                walk(inner, f"{prefix}{inner.name}/")
+
+    walk(model, "")
+    return names
+
+
+_active: ContextVar[tuple[dict[int, str], LayerCalls] | None] = ContextVar("whence_keras_layers", default=None)
+
+
+class _Patch:
+    """The patched ``Layer.__call__`` and how many explanations rely on it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._original: Any = None
+
+    def enter(self, decorate: Callable[[Callable[..., Any]], Callable[..., Any]] | None) -> None:
+        from keras.layers import Layer
+
+        with self._lock:
+            if self._users == 0:
+                self._original = Layer.__call__
+                patched = _passing_on(self._original)
+                Layer.__call__ = decorate(patched) if decorate else patched
+            self._users += 1
+
+    def leave(self) -> None:
+        from keras.layers import Layer
+
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                Layer.__call__ = self._original
+
+
+_patch = _Patch()
+
+
+def _passing_on(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        output = original(layer, *args, **kwargs)
+        names, calls = _active.get() or ({}, None)
+        name = names.get(id(layer))
+        return output if name is None or calls is None else calls(name, output)
+
+    return call
