@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whence import baselines as baselines
     from whence import errors as errors
+    from whence import methods as methods
     from whence import testing as testing
     from whence.core.explanation import Explanation as Explanation
     from whence.core.explanation import load as load
     from whence.core.method import Method as Method
     from whence.front import explain as explain
-    from whence.front import methods as methods
     from whence.front import wrap as wrap
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "explain": "whence.front", "wrap": "whence.front", "methods": "whence.front",
+    "explain": "whence.front", "wrap": "whence.front", 
     "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
     "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
 }  # fmt: skip
-_MODULES = ("baselines", "errors", "testing")
+_MODULES = ("baselines", "errors", "methods", "testing")
 
-__all__ = ["baselines", "errors", "testing", *sorted(_HOMES)]  # noqa: PLE0604, F822
+__all__ = [*_MODULES, *sorted(_HOMES)]  # noqa: PLE0604, F822
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The three functions users start with."""
+"""The two functions users start with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from whence.core.backend import adapt
 from whence.core.explanation import Explanation
 from whence.core.model import Model, Options
-from whence.core.registry import method_class, method_names
+from whence.core.registry import method_class
 
 
 def explain(
@@ -17,7 +17,7 @@ def explain(
 ) -> Explanation:  # fmt: skip
     """Explain a model of any framework by the name of a method; ``params`` are the method's own.
 
-    See ``Method.explain`` for ``inputs``, ``target`` and ``batch_size``, and ``methods()`` for the names.
+    See ``Method.explain`` for ``inputs``, ``target`` and ``batch_size``, and ``whence.methods()`` for the names.
     """
     return method_class(method)(**params).explain(model, inputs, target, batch_size=batch_size, progress=progress)
 
@@ -44,7 +44,3 @@ def wrap(
     )
     return adapt(model, options, framework=framework)
 
-
-def methods() -> tuple[str, ...]:
-    """The names of all methods."""
-    return method_names()

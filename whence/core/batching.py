@@ -42,10 +42,14 @@ def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
     return min((min(c, count) for c in candidates), key=lambda c: (ceil(count / c) * c, -c))
 
 
-def tiles(batch: int, count: int, rows: int, *, stretch: bool, first: int = 0) -> Iterator[Tile]:
-    """Tiles that cover samples ``first .. batch`` at ``count`` points, samples outermost."""
-    block = min(batch - first, rows)
+def tiles(batch: int, count: int, rows: int, *, stretch: bool, pad: bool, first: int = 0) -> Iterator[Tile]:
+    """Tiles that cover samples ``first .. batch`` at ``count`` points, samples outermost.
+
+    With ``stretch``, a tile may exceed ``rows`` by a quarter; with ``pad``, all have the shape of the first.
+    """
+    block = min(batch, rows)
     points = tile_points(count, block, rows, stretch=stretch)
     for begin in range(first, batch, block):
         for start in range(0, count, points):
-            yield Tile(begin, min(block, batch - begin), start, min(points, count - start), (points, block))
+            served, at = min(block, batch - begin), min(points, count - start)
+            yield Tile(begin, served, start, at, (points, block) if pad else (at, served))

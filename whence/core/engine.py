@@ -11,8 +11,10 @@ does not grow with the number of points.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +125,9 @@ def activations(ctx: Context, inputs: Leaves, layer: str) -> Tensor:
 
     compiled = ctx.model.compile(leaf, ("activations", structure, layer))
     found = []
-    for tile in tiles(ctx.ops.shape(inputs[0])[0], 1, ctx.rows(gradient=True), stretch=False):
+    for tile in tiles(
+        ctx.ops.shape(inputs[0])[0], 1, ctx.rows(gradient=False), stretch=False, pad=ctx.ops.static_shapes
+    ):
         rows = _block(ctx.ops, inputs, tile)
         values = ctx.ops.evaluate(compiled, rows)
         if not ctx.ops.is_tensor(values):
@@ -224,30 +228,35 @@ def _variants(
 def _over_blocks(
     ctx: Context, leaf: Callable[..., Any], key: Any, samples: Sequence[Leaves], draws: Draws, count: int,
     weights: np.ndarray, target: Target, gradient: bool,
-) -> Any:  # fmt: skip
+) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
     """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1])."""
     compiled = ctx.model.compile(leaf, key)
     call = compiled if gradient else lambda *args: ctx.ops.evaluate(compiled, *args)
     first = 0
     ctx.work.expect(ctx.batch * count)
     while first < ctx.batch:
-        plan = list(tiles(ctx.batch, count, ctx.rows(gradient=gradient), stretch=not ctx.work.fixed_rows, first=first))
-        block = [tile for tile in plan if tile.first == first]
+        rows, pad = ctx.rows(gradient=gradient), ctx.ops.static_shapes
+        plan = tiles(ctx.batch, count, rows, stretch=not ctx.work.fixed_rows, pad=pad, first=first)
+        block = list(takewhile(partial(_same_samples, first), plan))
         try:
-            yield _run_block(ctx, call, block, samples, draws, weights, target, gradient)
+            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient)
         except Exception as error:
-            rows = ctx.rows(gradient=gradient)
             if ctx.work.fixed_rows or rows == 1 or not ctx.ops.is_out_of_memory(error):
                 raise
             ctx.work.rows = min(rows, block[0].shape[0] * block[0].shape[1]) // 2
             continue
+        yield found
         first += block[0].samples
+
+
+def _same_samples(first: int, tile: Tile) -> bool:
+    return tile.first == first
 
 
 def _run_block(
     ctx: Context, call: Callable[..., Any], block: Sequence[Tile], samples: Sequence[Leaves], draws: Draws,
     weights: np.ndarray, target: Target, gradient: bool,
-) -> tuple[Any, Tensor, Tensor | None]:  # fmt: skip
+) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
     ops = ctx.ops
     state: list[Any] | None = None
     scores, chosen = [], None

@@ -27,16 +27,16 @@ KINDS = ("smoothgrad", "smoothgrad_squared", "vargrad")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NoiseTunnel(Method):
-    """``method`` over ``n_samples`` copies of the input with normal noise, ``[B, ...]``, with its standard error.
+    """``inner``, any method, over ``n_samples`` copies of the input with normal noise, ``[B, ...]``, with its standard error.
 
     ``kind``: ``"smoothgrad"`` (mean), ``"smoothgrad_squared"`` (mean of squares) or ``"vargrad"`` (variance).
     ``stdev``: of the noise, as a share of each sample's range (max - min) where ``relative``, else absolute.
-    The layer and the neuron are those of ``method`` unless given here; at a layer, the noise is added to its output.
+    The layer and the neuron are those of ``inner`` unless given here; at a layer, the noise is added to its output.
     """
 
     name: ClassVar[str] = "noise_tunnel"
 
-    method: Method = field(default_factory=Saliency)
+    inner: Method = field(default_factory=Saliency)
     kind: str = "smoothgrad"
     n_samples: int = 25
     stdev: float = 0.15
@@ -47,12 +47,12 @@ class NoiseTunnel(Method):
         positive_int("n_samples", self.n_samples)
         non_negative("stdev", self.stdev)
         one_of("kind", self.kind, KINDS)
-        if not isinstance(self.method, Method):
+        if not isinstance(self.inner, Method):
             raise ParameterError(
-                "method of a noise tunnel", received=repr(self.method), valid="a method such as Saliency()"
+                "inner method of a noise tunnel", received=repr(self.inner), valid="a method such as Saliency()"
             )
         for name in ("layer", "neuron"):
-            inner, outer = getattr(self.method, name), getattr(self, name)
+            inner, outer = getattr(self.inner, name), getattr(self, name)
             if inner is not None and outer not in (None, inner):
                 raise ParameterError(
                     f"{name} of a noise tunnel",
@@ -63,7 +63,7 @@ class NoiseTunnel(Method):
 
     @property
     def needs_gradient(self) -> bool:  # type: ignore[override]
-        return self.method.needs_gradient
+        return self.inner.needs_gradient
 
     def compute(self, ctx: Context) -> Attribution:
         ops, found = ctx.ops, None
@@ -73,7 +73,7 @@ class NoiseTunnel(Method):
         for start in range(0, self.n_samples, step):
             draws = range(start, min(start + step, self.n_samples))
             noisy = tuple(self._noisy(ctx, leaf, scale[leaf], draws) for leaf in range(len(ctx.x)))
-            values = self.method.compute(ctx.repeated(noisy, draws)).values
+            values = self.inner.compute(ctx.repeated(noisy, draws)).values
             moments = [self._moments(ops, v, len(draws)) for v in values]
             found = moments if found is None else [a.merge(b) for a, b in zip(found, moments, strict=True)]
         return self._result(ops, found or [])

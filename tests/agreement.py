@@ -1,0 +1,151 @@
+"""The same weights on every framework: attributions of every method, put side by side.
+
+``python -m tests.agreement worker RUNTIME OUT.npz [options]`` explains the zoo on one runtime; each runtime needs its
+own process for Keras' backend and JAX's precision. ``compare`` holds two such files against each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.zoo.inputs import inputs, to_channels_last
+
+RUNTIMES = ("torch", "flax", "keras-tensorflow", "keras-jax", "keras-torch")
+NETWORKS: dict[str, dict[str, int]] = {"digits_cnn": {}, "resnet": {}, "vit": {}, "text": {}}
+LAYER = {"digits_cnn": "conv1", "resnet": "conv1", "text": "embedding"}
+"""A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
+PROMISED = {"float32": 1e-5, "float64": 1e-10}
+
+
+def methods(background: np.ndarray) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(label, name, parameters) of every method and integration rule."""
+    yield "saliency", "saliency", {}
+    yield "input_x_gradient", "input_x_gradient", {}
+    for rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre"):
+        yield f"integrated_gradients {rule}", "integrated_gradients", {"rule": rule}
+    yield "integrated_gradients tol", "integrated_gradients", {"tol": 0.05}
+    yield "gradient_shap", "gradient_shap", {"baseline": background, "n_samples": 20, "stdev": 0.1, "seed": 3}
+    yield "noise_tunnel of integrated_gradients", "noise_tunnel", {"n_samples": 3, "seed": 1}
+    for name in ("smooth_grad", "smooth_grad_squared", "var_grad"):
+        yield name, name, {"n_samples": 10, "seed": 2}
+
+
+def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> Any:
+    """The zoo's network on one runtime."""
+    if runtime == "torch":
+        from tests.zoo import torch_models as models
+    elif runtime == "flax":
+        from tests.zoo import flax_models as models
+    else:
+        from tests.zoo import keras_models as models
+    return models.build(network, dtype, **options)
+
+
+def explain(
+    runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int, long: bool = True
+) -> dict[str, np.ndarray]:
+    """Attributions channels first, by "network/method/place", and the networks' own outputs by "network/output"."""
+    import whence
+
+    found: dict[str, np.ndarray] = {}
+    for network, options in networks.items():
+        model = build(runtime, network, dtype, options)
+        x = inputs(network, batch, dtype, seed=1, **options)
+        background = inputs(network, 5, dtype, seed=2, **options)
+        if runtime != "torch":
+            x, background = to_channels_last(x), to_channels_last(background)
+        target = [i % 4 for i in range(batch)]
+        layer = LAYER.get(network)
+        places = [layer] if network == "text" else [None, layer] if layer and long else [None]
+        output = whence.wrap(model)
+        with output.hold():
+            found[f"{network}/output"] = output.ops.to_numpy(output.run(output.place(x))[0])
+        for label, name, params in methods(background):
+            if "noise_tunnel" in name:
+                params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
+            for place in places:
+                values = whence.explain(model, x, name, target, layer=place, **params).attributions
+                moved = np.moveaxis(values, -1, 1) if values.ndim == 4 and runtime != "torch" else values
+                found[f"{network}/{label}/{place or 'input'}"] = moved
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: max|a - b| / max|a|, and what is promised for it."""
+
+    what: str
+    difference: float
+    allowed: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise holds."""
+        return self.difference <= self.allowed
+
+
+def compare(a: dict[str, np.ndarray], b: dict[str, np.ndarray], dtype: str) -> list[Row]:
+    """One row per attribution; where the models' own outputs differ by more, twenty times that is allowed."""
+    rows = []
+    for what in a:
+        network, *method = what.split("/")
+        if method == ["output"]:
+            continue
+        own = difference(a[f"{network}/output"], b[f"{network}/output"])
+        rows.append(Row(what, difference(a[what], b[what]), max(PROMISED[dtype], 20 * own)))
+    return rows
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """max|a - b| / max|a|, infinite where the shapes differ."""
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.abs(np.asarray(a, np.float64) - b).max() / np.abs(a).max())
+
+
+def in_process(
+    runtime: str, dtype: str, out: Path, *, batch: int, sizes: Sequence[str] = (), long: bool = True
+) -> dict[str, np.ndarray]:
+    """What ``explain`` finds in a process of its own; ``sizes`` such as ``"resnet.image=64"``."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_ENABLE_X64": "1"}
+    if runtime.startswith("keras-"):
+        environment["KERAS_BACKEND"] = runtime.removeprefix("keras-")
+    command = [sys.executable, "-m", "tests.agreement", runtime, str(out), *sizes]
+    command += ["--dtype", dtype, "--batch", str(batch), *([] if long else ["--short"])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    with np.load(out) as file:
+        return dict(file)
+
+
+def main() -> None:
+    """Explain on one runtime and save."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runtime", choices=RUNTIMES)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("sizes", nargs="*", help="network.option=value; naming a network leaves the others out")
+    parser.add_argument("--dtype", choices=list(PROMISED), default="float32")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--short", action="store_true", help="without the layers")
+    options = parser.parse_args()
+    networks: dict[str, dict[str, int]] = {}
+    for text in options.sizes:
+        network, _, rest = text.partition(".")
+        name, _, value = rest.partition("=")
+        networks.setdefault(network, {}).update({name: int(value)} if rest else {})
+    found = explain(options.runtime, options.dtype, networks or NETWORKS, batch=options.batch, long=not options.short)
+    np.savez(options.out, **found)
+
+
+if __name__ == "__main__":
+    main()
