@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "explain": "whence.front", "wrap": "whence.front", 
+    "explain": "whence.front", "wrap": "whence.front",
     "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
     "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
@@ -39,7 +39,7 @@ _HOMES = {
 }  # fmt: skip
 _MODULES = ("baselines", "errors", "methods", "testing")
 
-__all__ = [*_MODULES, *sorted(_HOMES)]  # noqa: PLE0604, F822
+__all__ = [*_MODULES, *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,22 +10,20 @@ does not grow with the number of points.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import takewhile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from einops import rearrange, repeat
 
-from whence.core.accumulate import HALF, Moments, Sum, sum_dtype
-from whence.core.batching import Tile, tiles
-from whence.core.errors import BatchMixingWarning, LayerError
+from whence.core.accumulate import Moments, sum_dtype
+from whence.core.batching import tiles
+from whence.core.errors import LayerError
 from whence.core.model import Run
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Place
+from whence.core.schedule import Draws, block_of, concat, over_blocks
 from whence.core.target import Target, select_score
 
 if TYPE_CHECKING:
@@ -36,9 +34,6 @@ Point = Callable[..., Tensor]
 ``[k, 1, ...]``, ``[k, b, 1, ...]`` or ``[k, b, ...]``."""
 Term = Callable[..., Tensor]
 """``term(gradient, *samples, *draws) -> [k, b, ...]``: what is summed, the gradient itself if not given."""
-Draws = Sequence[np.ndarray | Callable[[range, slice], Any]]
-"""Values per point: an array ``[count]``, or a function of (points, samples) that gives an array ``[k, b]``, or one
-array ``[k, b, ...]`` per attributed tensor."""
 
 
 def identity(x: Tensor) -> Tensor:
@@ -75,16 +70,12 @@ def grad_over_points(
     ``point`` and ``term`` are module-level functions, since compiled code is found again by their identity.
     With ``moments``, equal weights are meant and mean and deviations over the points are kept.
     """
-    weights = np.full(count, 1 / count) if weights is None else weights
     at_x = point is identity and count == 1
     target = ctx.given_target if at_x else ctx.target
     leaf = _gradient_leaf(ctx.ops, ctx.place, point, term, target, moments)
     key = ("gradients", ctx.place, point, term, target.key, moments)
-    blocks: list[tuple[Any, ...]] = []
-    for sums in _over_blocks(
-        ctx, leaf, key, samples, draws, count, np.ones(count) if moments else weights, target, True
-    ):
-        blocks.append(sums)
+    weights = np.ones(count) if moments else np.full(count, 1 / count) if weights is None else weights
+    blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, weights, target, True))
     if at_x:
         ctx.settle(
             _joined(ctx.ops, [score for _, score, _ in blocks])[0],
@@ -96,13 +87,13 @@ def grad_over_points(
         merged = tuple(
             Moments(
                 parts[0][i].count,
-                _concat(ctx.ops, [p[i].mean for p in parts]),
-                _concat(ctx.ops, [p[i].deviations for p in parts]),
+                concat(ctx.ops, [p[i].mean for p in parts]),
+                concat(ctx.ops, [p[i].deviations for p in parts]),
             )
             for i in leaves
         )
         return GradientSum(tuple(m.mean for m in merged), merged)
-    return GradientSum(tuple(_concat(ctx.ops, [p[i].total for p in parts]) for i in leaves))
+    return GradientSum(tuple(concat(ctx.ops, [p[i].total for p in parts]) for i in leaves))
 
 
 def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int) -> Tensor:
@@ -128,7 +119,7 @@ def activations(ctx: Context, inputs: Leaves, layer: str) -> Tensor:
     for tile in tiles(
         ctx.ops.shape(inputs[0])[0], 1, ctx.rows(gradient=False), stretch=False, pad=ctx.ops.static_shapes
     ):
-        rows = _block(ctx.ops, inputs, tile)
+        rows = block_of(ctx.ops, inputs, tile)
         values = ctx.ops.evaluate(compiled, rows)
         if not ctx.ops.is_tensor(values):
             raise LayerError(
@@ -138,7 +129,7 @@ def activations(ctx: Context, inputs: Leaves, layer: str) -> Tensor:
             )
         found.append(values[: tile.samples])
         ctx.work.forward_rows += tile.shape[1]
-    return _concat(ctx.ops, found)
+    return concat(ctx.ops, found)
 
 
 # -- leaves ------------------------------------------------------------------------------------------------
@@ -221,182 +212,14 @@ def _variants(
 ) -> tuple[Tensor, list[Tensor | None]]:
     leaf = _variant_leaf(ctx.ops, ctx.place, point, target)
     key = ("variants", ctx.place, point, target.key)
-    blocks = list(_over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count), target, False))
+    blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count), target, False))
     return _joined(ctx.ops, [score for _, score, _ in blocks]), [chosen for _, _, chosen in blocks]
-
-
-def _over_blocks(
-    ctx: Context, leaf: Callable[..., Any], key: Any, samples: Sequence[Leaves], draws: Draws, count: int,
-    weights: np.ndarray, target: Target, gradient: bool,
-) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
-    """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1])."""
-    compiled = ctx.model.compile(leaf, key)
-    call = compiled if gradient else lambda *args: ctx.ops.evaluate(compiled, *args)
-    first = 0
-    ctx.work.expect(ctx.batch * count)
-    while first < ctx.batch:
-        rows, pad = ctx.rows(gradient=gradient), ctx.ops.static_shapes
-        plan = tiles(ctx.batch, count, rows, stretch=not ctx.work.fixed_rows, pad=pad, first=first)
-        block = list(takewhile(partial(_same_samples, first), plan))
-        try:
-            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient)
-        except Exception as error:
-            if ctx.work.fixed_rows or rows == 1 or not ctx.ops.is_out_of_memory(error):
-                raise
-            ctx.work.rows = min(rows, block[0].shape[0] * block[0].shape[1]) // 2
-            continue
-        yield found
-        first += block[0].samples
-
-
-def _same_samples(first: int, tile: Tile) -> bool:
-    return tile.first == first
-
-
-def _run_block(
-    ctx: Context, call: Callable[..., Any], block: Sequence[Tile], samples: Sequence[Leaves], draws: Draws,
-    weights: np.ndarray, target: Target, gradient: bool,
-) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
-    ops = ctx.ops
-    state: list[Any] | None = None
-    scores, chosen = [], None
-    fixed = _block(ops, ctx.place.fixed(ctx.inputs), block[0])
-    rows = [_block(ops, leaves, block[0]) for leaves in samples]
-    index = None if target.index is None else ops.asarray(_padded(target.index, block[0]), like=ctx.inputs[0])
-    for tile in block:
-        points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
-        mask[: tile.points] = weights[tile.start : tile.start + tile.points]
-        arguments = (fixed, rows, tuple(_tile_draw(ctx, d, points, tile) for d in draws), ctx.like(mask), index)
-        reduced, score, chosen, shape = call(*arguments)
-        if tile.start == 0:
-            served = slice(tile.first, tile.first + tile.samples)
-            if target.index is not None:
-                replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.sample_ids[served])
-            _warn_if_mixing(ctx, call, arguments, score)
-        state = _merge(state, reduced, tile.points)
-        scores.append(score[: tile.points, : tile.samples])
-        ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
-        ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
-        ctx.work.advance(tile.points * tile.samples)
-    sums = [_cut(part, block[0].samples) for part in state or ()]
-    return sums, _concat(ops, scores), None if chosen is None else chosen[: block[0].samples]
-
-
-def _merge(state: list[Any] | None, reduced: Sequence[Any], points: int) -> list[Any]:
-    """Add one tile's sums, or merge its moments, into what came before."""
-    if reduced and isinstance(reduced[0], (tuple, list)):
-        new = [Moments(points, mean, deviations) for mean, deviations in reduced]
-        return new if state is None else [a.merge(b) for a, b in zip(state, new, strict=True)]
-    if state is None:
-        return [Sum(total) for total in reduced]
-    return [a.add(b) for a, b in zip(state, reduced, strict=True)]
-
-
-def _cut(part: Sum | Moments, samples: int) -> Sum | Moments:
-    if isinstance(part, Moments):
-        return Moments(part.count, part.mean[:samples], part.deviations[:samples])
-    return Sum(part.total[:samples])
-
-
-def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
-    """The draws of one tile as native tensors, padded to its shape by repeating the last."""
-    samples = slice(tile.first, tile.first + tile.samples)
-    host = values[points.start : points.stop] if isinstance(values, np.ndarray) else values(points, samples)
-
-    def native(array: np.ndarray, leaf: int) -> Tensor:
-        missing = [(0, full - have) for full, have in zip(tile.shape, array.shape, strict=False)]
-        if any(after for _, after in missing):
-            array = np.pad(array, missing + [(0, 0)] * (array.ndim - len(missing)), mode="edge")
-        return ctx.like(array, leaf)
-
-    return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
-
-
-def _block(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Tensor | None, ...]:
-    """The samples of one tile, padded to its shape by repeating the last."""
-    stop, missing = tile.first + tile.samples, tile.shape[1] - tile.samples
-
-    def cut(x: Tensor) -> Tensor:
-        if tile.first == 0 and stop == ops.shape(x)[0] and not missing:
-            return x
-        rows = x[tile.first : stop]
-        return ops.concat([rows, *[x[stop - 1 : stop]] * missing]) if missing else rows
-
-    return tuple(None if x is None else cut(x) for x in leaves)
-
-
-def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
-    rows = index[tile.first : tile.first + tile.samples]
-    return np.pad(rows, ((0, tile.shape[1] - len(rows)), (0, 0)), mode="edge")
-
-
-def _warn_if_mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> None:
-    """Does the first row's score change when the other rows are replaced by it? Asked once per model."""
-    k, b = ctx.ops.shape(score)
-    if k * b == 1:
-        return
-    verdict = ctx.model.store.get((ctx.model.key, "mixing"), lambda: _mixing(ctx, call, arguments, score))
-    if verdict:
-        warnings.warn(verdict, BatchMixingWarning, stacklevel=2)
-
-
-def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> str:
-    """The warning for a model that mixes the samples of a batch; empty if it does not."""
-    ops, (k, b) = ctx.ops, ctx.ops.shape(score)
-    if not ops.static_shapes:
-        # two rows are enough where a new shape costs nothing
-        k, b = (1, 2) if b > 1 else (2, 1)
-        arguments = _map_rows(arguments, lambda x: x[:b], lambda x: x[:k, :b], lambda x: x[:k])
-        score = call(*arguments)[1]
-    copies = _map_rows(
-        arguments,
-        lambda x: ops.broadcast_to(x[:1], ops.shape(x)),
-        lambda x: ops.broadcast_to(x[:1, :1], ops.shape(x)),
-        lambda x: ops.broadcast_to(x[:1], ops.shape(x)),
-    )
-    alone = call(*copies)[1]
-    ctx.work.forward_rows += k * b * (1 if ops.static_shapes else 2)
-    together, apart = (float(ops.to_numpy(s).reshape(-1)[0]) for s in (score, alone))
-    scale = float(np.abs(np.asarray(ops.to_numpy(score), np.float64)).max())
-    if abs(together - apart) <= (5e-2 if ops.dtype(score) in HALF else 1e-3) * scale:
-        return ""
-    return (
-        "The model's output for one sample depends on the other samples of the batch: its score was "
-        f"{together:.6g} among others and {apart:.6g} among copies of itself. Attributions then depend on the batch "
-        "as well; use batch_size=1, or a model without statistics over the batch."
-    )
-
-
-def _map_rows(
-    arguments: tuple[Any, ...], per_sample: Callable[[Tensor], Tensor], per_row: Callable[[Tensor], Tensor],
-    per_point: Callable[[Tensor], Tensor],
-) -> tuple[Any, ...]:  # fmt: skip
-    """The leaf's arguments with the samples, the draws ``[k, b, ...]`` and the draws ``[k]`` replaced."""
-    fixed, rows, draws, weights, index = arguments
-
-    def sample(x: Tensor | None) -> Tensor | None:
-        return None if x is None else per_sample(x)
-
-    def draw(x: Any) -> Any:
-        return tuple(map(draw, x)) if isinstance(x, tuple) else (per_row(x) if len(x.shape) > 1 else per_point(x))
-
-    return (
-        tuple(map(sample, fixed)),
-        [tuple(map(sample, leaves)) for leaves in rows],
-        tuple(map(draw, draws)),
-        per_point(weights),
-        sample(index),
-    )
 
 
 def _settled(ctx: Context, target: Target, chosen: Sequence[Tensor | None]) -> Target:
     if target.key != "predicted":
         return target
     return Target(index=np.concatenate([ctx.ops.to_numpy(c) for c in chosen]).astype(np.int64))
-
-
-def _concat(ops: Ops, parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else ops.concat(parts)
 
 
 def _joined(ops: Ops, scores: Sequence[Tensor]) -> Tensor:

@@ -27,7 +27,7 @@ KINDS = ("smoothgrad", "smoothgrad_squared", "vargrad")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NoiseTunnel(Method):
-    """``inner``, any method, over ``n_samples`` copies of the input with normal noise, ``[B, ...]``, with its standard error.
+    """Any method, ``inner``, over ``n_samples`` noisy copies of the input: ``[B, ...]``, with its standard error.
 
     ``kind``: ``"smoothgrad"`` (mean), ``"smoothgrad_squared"`` (mean of squares) or ``"vargrad"`` (variance).
     ``stdev``: of the noise, as a share of each sample's range (max - min) where ``relative``, else absolute.

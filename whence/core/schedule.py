@@ -1,0 +1,134 @@
+"""The loop over tiles: runs a leaf chunk by chunk and adds up; chunks get smaller when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.core.accumulate import Moments, Sum
+from whence.core.batching import Tile, tiles
+from whence.core.mixing import warn_if_mixing
+from whence.core.ops import Ops, Tensor
+from whence.core.target import Target
+
+if TYPE_CHECKING:
+    from whence.core.context import Context, Leaves
+
+Draws = Sequence[np.ndarray | Callable[[range, slice], Any]]
+"""Values per point: an array ``[count]``, or a function of (points, samples) that gives an array ``[k, b]``, or one
+array ``[k, b, ...]`` per attributed tensor."""
+
+
+def over_blocks(
+    ctx: Context, leaf: Callable[..., Any], key: Any, samples: Sequence[Leaves], draws: Draws, count: int,
+    weights: np.ndarray, target: Target, gradient: bool,
+) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
+    """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1])."""
+    compiled = ctx.model.compile(leaf, key)
+    call = compiled if gradient else lambda *args: ctx.ops.evaluate(compiled, *args)
+    first = 0
+    ctx.work.expect(ctx.batch * count)
+    while first < ctx.batch:
+        rows, pad = ctx.rows(gradient=gradient), ctx.ops.static_shapes
+        plan = tiles(ctx.batch, count, rows, stretch=not ctx.work.fixed_rows, pad=pad, first=first)
+        block = list(takewhile(partial(_same_samples, first), plan))
+        try:
+            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient)
+        except Exception as error:
+            if ctx.work.fixed_rows or rows == 1 or not ctx.ops.is_out_of_memory(error):
+                raise
+            ctx.work.rows = min(rows, block[0].shape[0] * block[0].shape[1]) // 2
+            continue
+        yield found
+        first += block[0].samples
+
+
+def _same_samples(first: int, tile: Tile) -> bool:
+    return tile.first == first
+
+
+def _run_block(
+    ctx: Context, call: Callable[..., Any], block: Sequence[Tile], samples: Sequence[Leaves], draws: Draws,
+    weights: np.ndarray, target: Target, gradient: bool,
+) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
+    ops = ctx.ops
+    state: list[Any] | None = None
+    scores, chosen = [], None
+    fixed = block_of(ops, ctx.place.fixed(ctx.inputs), block[0])
+    rows = [block_of(ops, leaves, block[0]) for leaves in samples]
+    index = None if target.index is None else ops.asarray(_padded(target.index, block[0]), like=ctx.inputs[0])
+    for tile in block:
+        points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
+        mask[: tile.points] = weights[tile.start : tile.start + tile.points]
+        arguments = (fixed, rows, tuple(_tile_draw(ctx, d, points, tile) for d in draws), ctx.like(mask), index)
+        reduced, score, chosen, shape = call(*arguments)
+        if tile.start == 0:
+            served = slice(tile.first, tile.first + tile.samples)
+            if target.index is not None:
+                replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.sample_ids[served])
+            warn_if_mixing(ctx, call, arguments, score)
+        state = _merge(state, reduced, tile.points)
+        scores.append(score[: tile.points, : tile.samples])
+        ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
+        ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
+        ctx.work.advance(tile.points * tile.samples)
+    sums = [_cut(part, block[0].samples) for part in state or ()]
+    return sums, concat(ops, scores), None if chosen is None else chosen[: block[0].samples]
+
+
+def _merge(state: list[Any] | None, reduced: Sequence[Any], points: int) -> list[Any]:
+    """Add one tile's sums, or merge its moments, into what came before."""
+    if reduced and isinstance(reduced[0], (tuple, list)):
+        new = [Moments(points, mean, deviations) for mean, deviations in reduced]
+        return new if state is None else [a.merge(b) for a, b in zip(state, new, strict=True)]
+    if state is None:
+        return [Sum(total) for total in reduced]
+    return [a.add(b) for a, b in zip(state, reduced, strict=True)]
+
+
+def _cut(part: Sum | Moments, samples: int) -> Sum | Moments:
+    if isinstance(part, Moments):
+        return Moments(part.count, part.mean[:samples], part.deviations[:samples])
+    return Sum(part.total[:samples])
+
+
+def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
+    """The draws of one tile as native tensors, padded to its shape by repeating the last."""
+    samples = slice(tile.first, tile.first + tile.samples)
+    host = values[points.start : points.stop] if isinstance(values, np.ndarray) else values(points, samples)
+
+    def native(array: np.ndarray, leaf: int) -> Tensor:
+        missing = [(0, full - have) for full, have in zip(tile.shape, array.shape, strict=False)]
+        if any(after for _, after in missing):
+            array = np.pad(array, missing + [(0, 0)] * (array.ndim - len(missing)), mode="edge")
+        return ctx.like(array, leaf)
+
+    return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
+
+
+def block_of(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Tensor | None, ...]:
+    """The samples of one tile, padded to its shape by repeating the last."""
+    stop, missing = tile.first + tile.samples, tile.shape[1] - tile.samples
+
+    def cut(x: Tensor) -> Tensor:
+        if tile.first == 0 and stop == ops.shape(x)[0] and not missing:
+            return x
+        rows = x[tile.first : stop]
+        return ops.concat([rows, *[x[stop - 1 : stop]] * missing]) if missing else rows
+
+    return tuple(None if x is None else cut(x) for x in leaves)
+
+
+def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
+    rows = index[tile.first : tile.first + tile.samples]
+    return np.pad(rows, ((0, tile.shape[1] - len(rows)), (0, 0)), mode="edge")
+
+
+def concat(ops: Ops, parts: Sequence[Tensor]) -> Tensor:
+    """Parts along the first axis; a single one as it is."""
+    return parts[0] if len(parts) == 1 else ops.concat(parts)
