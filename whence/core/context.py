@@ -20,6 +20,8 @@ from whence.core.sampling import Fill, draw
 from whence.core.target import Target
 
 Leaves = tuple[Tensor, ...]
+REPETITION = 2**32
+"""A repetition of a sample has the sample's key plus a multiple of this."""
 
 
 @dataclass
@@ -58,6 +60,11 @@ class Context:
     @property
     def batch(self) -> int:
         return len(self.sample_ids)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where each sample stands in the user's batch, repetitions in the place of what they repeat."""
+        return tuple(key % REPETITION for key in self.sample_ids)
 
     def layout(self, leaf: int = 0) -> Layout:
         """The axis order of ``x[leaf]``."""
@@ -104,7 +111,7 @@ class Context:
             inputs=tuple(repeat(leaf, "b ... -> (k b) ...", k=k) for leaf in self.inputs),
             x=points,
             given_target=self.target if index is None else Target(index=np.tile(index, (k, 1))),
-            sample_ids=tuple((d + 1) * 2**32 + i for d in draws for i in self.sample_ids),
+            sample_ids=tuple((d + 1) * REPETITION + i for d in draws for i in self.sample_ids),
         )
 
     def taken(self, rows: Sequence[int]) -> Context:

@@ -114,7 +114,8 @@ class Method(ABC):
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __repr__(self) -> str:
-        shown = (f"{k}={v!r}" for k, v in self.params.items() if k not in ("layer", "neuron") or v is not None)
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        shown = (f"{k}={v!r}" for k, v in given.items() if k not in ("layer", "neuron") or v is not None)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -87,6 +87,14 @@ def store_of(target: Any) -> CompiledStore:
     return store
 
 
+def reference(target: Any) -> Callable[[], Any]:
+    """A weak reference where the object allows one: compiled code keeps no model alive."""
+    try:
+        return weakref.ref(target)
+    except TypeError:
+        return lambda: target
+
+
 class Model(ABC):
     """A user's model behind one call; see the module docstring.
 

@@ -157,7 +157,8 @@ class Ops(ABC):
     def cumulative_sum(self, x: Tensor, *, axis: int) -> Tensor: ...
 
     @abstractmethod
-    def matmul(self, x1: Tensor, x2: Tensor) -> Tensor: ...
+    def matmul(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Matrix products over the last two axes; both tensors have at least two."""
 
     # -- differentiate -----------------------------------------------------------------------------------
     @abstractmethod

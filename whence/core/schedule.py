@@ -70,7 +70,7 @@ def _run_block(
         if tile.start == 0:
             served = slice(tile.first, tile.first + tile.samples)
             if target.index is not None:
-                replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.sample_ids[served])
+                replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.positions[served])
             warn_if_mixing(ctx, call, arguments, score)
         state = _merge(state, reduced, tile.points)
         scores.append(score[: tile.points, : tile.samples])

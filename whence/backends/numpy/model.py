@@ -9,7 +9,7 @@ import numpy as np
 
 from whence.backends.numpy.ops import NumpyOps, ops
 from whence.core.errors import CapabilityError
-from whence.core.model import Edit, LayerCalls, Leaf, Model
+from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
 from whence.core.ops import Tensor
 
 
@@ -36,7 +36,8 @@ class CallableModel(Model):
         return self.target(*args, **kwargs)
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
-        return lambda *tensors: leaf(self.run, *tensors)
+        make, options, target = type(self), self.options, reference(self.target)
+        return lambda *tensors: leaf(make(target(), options).run, *tensors)
 
 
 class EstimatorModel(CallableModel):

@@ -49,7 +49,8 @@ def _with_tape(fn: Callable[..., Tensor], xs: Sequence[Tensor]) -> tuple[Tensor,
 
 def _dense(gradient: Tensor, x: Tensor) -> Tensor:
     """Gradients of gathers come as slices; shapes may have been lost on the way."""
-    return tf.ensure_shape(tf.convert_to_tensor(gradient), x.shape)
+    gradient = tf.convert_to_tensor(gradient)
+    return gradient if gradient.shape.is_fully_defined() else tf.ensure_shape(gradient, x.shape)
 
 
 def with_pullback(
@@ -66,7 +67,7 @@ def with_pullback(
     with graph.gradient_override_map({"IdentityN": _REGISTERED}):
         # what computed ys is cut off, so that nobody can take the plain derivative by mistake
         joined = tf.identity_n([*(tf.stop_gradient(y) for y in ys), *xs])
-    joined[0].op.pullback = pullback
+    joined[0].op.whence_pullback = len(ys), pullback
     return list(joined[: len(ys)])
 
 
@@ -76,8 +77,8 @@ _REGISTERED = "WhencePullback"
 @tf.RegisterGradient(_REGISTERED)
 def _call_pullback(operation: Any, *cotangents: Tensor) -> list[Tensor | None]:
     """The gradient of ``with_pullback`` in a graph: its inputs are ys, which get none, and xs."""
-    ys = [y for y in operation.inputs if y.op.type == "StopGradient"]
-    return [None] * len(ys) + list(operation.pullback(*cotangents[: len(ys)]))
+    count, pullback = operation.whence_pullback
+    return [None] * count + list(pullback(*cotangents[:count]))
 
 
 def _with_pullback_eagerly(

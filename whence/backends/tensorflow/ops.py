@@ -24,16 +24,14 @@ class TensorflowOps(Ops):
         return isinstance(x, (tf.Tensor, tf.Variable))
 
     def asarray(self, a: Any, *, like: Tensor | None = None, dtype: str | None = None) -> Tensor:
-        if self.is_tensor(a):
-            x = tf.convert_to_tensor(a)
-            return tf.cast(x, _wanted(x.dtype, like, dtype))
-        if like is None and dtype is None:
-            return tf.convert_to_tensor(a)
-        # through NumPy, since TensorFlow reads Python numbers as float32
-        array = np.asarray(a)
-        array = array.astype(_wanted(tf.as_dtype(array.dtype), like, dtype).as_numpy_dtype)
         with tf.device(like.device if like is not None and tf.executing_eagerly() else None):
-            return tf.convert_to_tensor(array)
+            if self.is_tensor(a):
+                return tf.identity(tf.cast(a, _wanted(a.dtype, like, dtype)))
+            if like is None and dtype is None:
+                return tf.convert_to_tensor(a)
+            # through NumPy, since TensorFlow reads Python numbers as float32
+            array = np.asarray(a)
+            return tf.convert_to_tensor(array.astype(_wanted(tf.as_dtype(array.dtype), like, dtype).as_numpy_dtype))
 
     def to_numpy(self, x: Tensor) -> np.ndarray:
         return np.asarray((tf.cast(x, tf.float32) if x.dtype == tf.bfloat16 else x).numpy())

@@ -13,7 +13,7 @@ import torch
 
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.model import Edit, LayerCalls, Leaf, Model
+from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
 
@@ -24,7 +24,7 @@ class TorchModel(Model):
     ops: TorchOps = ops
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
-        target, bind = _reference(self.target), self._binder()
+        target, bind = reference(self.target), self._binder()
 
         def eager(*tensors: Any) -> Any:
             return leaf(bind(target()).run, *tensors)
@@ -37,7 +37,7 @@ class TorchModel(Model):
         return lambda target: make(target, options)
 
     def place(self, value: Any) -> Tensor:
-        return torch.as_tensor(value)
+        return ops.asarray(value)
 
     def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
         from whence.backends.torch.intercept import InterceptedModel
@@ -103,7 +103,7 @@ class ModuleModel(TorchModel):
 
     def place(self, value: Any) -> Tensor:
         parameter = next(self.target.parameters(), None)
-        return torch.as_tensor(value, device=None if parameter is None else parameter.device)
+        return ops.asarray(value) if parameter is None else ops.asarray(value).to(parameter.device)
 
 
 class KerasModel(ModuleModel):
@@ -129,14 +129,6 @@ class KerasModel(ModuleModel):
         with layer_calls(self.target, calls):
             output = self._call(inputs)
         return output, calls.finish(self.layers())
-
-
-def _reference(target: Any) -> Callable[[], Any]:
-    """A weak reference where the object allows one."""
-    try:
-        return weakref.ref(target)
-    except TypeError:
-        return lambda: target
 
 
 def uncompiled(module: torch.nn.Module) -> torch.nn.Module:

@@ -152,7 +152,7 @@ class TorchOps(Ops):
         def pullback(cotangent: Tensor) -> tuple[Tensor, ...]:
             if not y.requires_grad:
                 return tuple(torch.zeros_like(x) for x in leaves)
-            found = torch.autograd.grad(y, leaves, cotangent, allow_unused=True)
+            found = torch.autograd.grad(y, leaves, cotangent, retain_graph=True, allow_unused=True)
             return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
 
         return y.detach(), pullback

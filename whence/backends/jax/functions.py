@@ -1,0 +1,42 @@
+"""Plain functions: ``fn(x)``, and ``fn(params, x)`` with ``whence.wrap(fn, variables=params)``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from whence.backends.jax.captured import captured
+from whence.backends.jax.model import JaxModel
+from whence.backends.jax.static import Static
+from whence.core.model import LayerCalls
+
+
+class FunctionModel(JaxModel):
+    """A function on JAX arrays, compiled or not; layers are what it names with ``jax.ad_checkpoint.checkpoint_name``.
+
+    Names are known once the function has run with a tap or an edit.
+    """
+
+    @property
+    def key(self) -> Hashable:
+        return captured(self.target)
+
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self._seen)
+
+    @property
+    def _seen(self) -> dict[str, None]:
+        seen: dict[str, None] = self.store.get("layers seen", dict)
+        return seen
+
+    def layer_of(self, name: str) -> str:
+        self._seen[name] = None
+        return name
+
+    def state(self) -> tuple[Static, Any]:
+        return Static.split(self.options.variables)
+
+    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+        if self.options.variables is None:
+            return self.target(*args, **kwargs)
+        return self.target(static.join(arrays), *args, **kwargs)

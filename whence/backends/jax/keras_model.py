@@ -1,0 +1,37 @@
+"""Keras models whose runtime is JAX: their variables are arguments, layers are Keras' own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from whence.backends import keras_layers
+from whence.backends.jax.model import JaxModel
+from whence.backends.jax.static import Static
+from whence.core.model import LayerCalls
+from whence.core.ops import Tensor
+
+
+class KerasModel(JaxModel):
+    """A Keras model or layer; nested layers have paths such as ``"block/conv"``."""
+
+    @property
+    def default_layout(self) -> str | None:  # type: ignore[override]
+        return keras_layers.layout_of(self.target)
+
+    def layers(self) -> tuple[str, ...]:
+        return keras_layers.layer_names(self.target)
+
+    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
+        if self.options.preprocess is None:
+            keras_layers.require_dtype(self.target, self.ops, names, leaves)
+
+    def state(self) -> tuple[Static, Any]:
+        trainable, others = self.target.trainable_variables, self.target.non_trainable_variables
+        return Static(None), ([v.value for v in trainable], [v.value for v in others])
+
+    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+        if "training" in self.target._call_signature.parameters:
+            kwargs = {"training": False, **kwargs}
+        with keras_layers.layer_calls(self.target, calls):
+            return self.target.stateless_call(*arrays, *args, **kwargs)[0]

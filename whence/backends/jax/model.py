@@ -1,0 +1,170 @@
+"""What all JAX models share: parameters are arguments of compiled code, layers are marks in the traced program."""
+
+from __future__ import annotations
+
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+from jax.custom_batching import custom_vmap
+
+from whence.backends.jax.ops import JaxOps, ops
+from whence.backends.jax.program import Program, Step, trace
+from whence.backends.jax.static import Static
+from whence.core.errors import DTypeError, LayerError
+from whence.core.model import Edit, LayerCalls, Leaf, Model, split_call
+from whence.core.ops import Tensor
+from whence.core.rule import Rule, RuleSet
+
+MARK = "whence:"
+"""Begins the name of an operation that marks a layer's output."""
+
+
+class JaxModel(Model):
+    """A user's model as a function of its state, so that changed parameters are seen without compiling again.
+
+    An adapter says what the state is and how to call the model with it. Taps and edits are made on the traced program,
+    in which the outputs of the wanted layers are marked.
+    """
+
+    ops: JaxOps = ops
+
+    # -- what an adapter fills in ------------------------------------------------------------------------
+    @abstractmethod
+    def state(self) -> tuple[Static, Any]:
+        """What the user's model is now: all that is no array, and a pytree of arrays."""
+
+    @abstractmethod
+    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+        """Call the model in that state, in inference mode, handing the output of each wanted layer to ``calls``."""
+
+    def layer_of(self, name: str) -> str | None:
+        """The layer that an operation of this name marks."""
+        return name.removeprefix(MARK) if name.startswith(MARK) else None
+
+    # -- shared by all -----------------------------------------------------------------------------------
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.run_in(*self.state(), inputs, edits=edits, taps=taps)
+
+    def run_in(
+        self, static: Static, arrays: Any, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``run`` in a given state."""
+        calls = LayerCalls(edits, taps)
+        if not calls.wanted:
+            return self._output(static, arrays, inputs, calls), {}
+        program, args = self.program(static, arrays, inputs, calls)
+        output = program.run(args, calls)[0]
+        return output, calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
+
+    def program(
+        self, static: Static, arrays: Any, inputs: Any, calls: LayerCalls, rule_of: Callable[[Step], Rule | None] | None = None
+    ) -> tuple[Program, list[Tensor]]:
+        """The forward pass with the wanted layers marked, and its arguments."""
+        args, structure = jax.tree_util.tree_flatten((arrays, inputs))
+        n_state = len(jax.tree_util.tree_leaves(arrays))
+
+        def forward(*args: Tensor) -> Tensor:
+            marks = LayerCalls({layer: partial(self._mark, layer) for layer in calls.wanted}, ())
+            return self._output(static, *jax.tree_util.tree_unflatten(structure, args), marks)
+
+        edited = frozenset(split_call(name)[0] for name in calls.edits)
+        traced = partial(trace, forward, args, [i >= n_state for i in range(len(args))], mark=self.layer_of, edited=edited,
+                         rule_of=rule_of)
+        program = traced()
+        if not program.marks.issuperset(calls.wanted):
+            # JAX does not call code again that it has compiled, nor a loop's body for each turn
+            try:
+                with jax.disable_jit():
+                    unrolled = traced()
+            except jax.errors.JAXTypeError:
+                return program, args
+            program = unrolled if unrolled.marks > program.marks else program
+        return program, args
+
+    def _output(self, static: Static, arrays: Any, inputs: Any, calls: LayerCalls) -> Tensor:
+        args, kwargs = self._arguments(inputs)
+        return self._select_output(self.call(static, arrays, args, kwargs, calls))
+
+    def _mark(self, layer: str, output: Any) -> Tensor:
+        if not isinstance(output, jax.Array):
+            raise LayerError(f"layer {layer!r}", received=f"an output of type {type(output).__name__}",
+                             valid="a layer whose output is an array, or a tuple that starts with one")
+        return checkpoint_name(output, MARK + layer)
+
+    def _build(self, leaf: Leaf) -> Callable[..., Any]:
+        again = self.again()
+
+        def traced(static: Static, arrays: Any, *tensors: Any) -> Any:
+            return leaf(partial(again().run_in, static, arrays), *tensors)
+
+        compiled = jax.jit(traced, static_argnums=0)
+
+        def call(*tensors: Any) -> Any:
+            model = again()
+            found = compiled(*model.state(), *tensors)
+            model.after_call()
+            return found
+
+        return call
+
+    def after_call(self) -> None:
+        """Told when compiled code has run."""
+
+    def again(self) -> Callable[[], JaxModel]:
+        """A function that makes this model again, referring weakly to the user's."""
+        target, make, options, store = weakly(self.target), type(self), self.options, self.store
+
+        def bound() -> JaxModel:
+            model = make(target(), options)
+            model.store = store
+            return model
+
+        return bound
+
+    def place(self, value: Any) -> Tensor:
+        value = np.asarray(value)
+        if value.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+            if value.dtype.kind in "fc":
+                ops.asarray(value, dtype=str(value.dtype))  # raises, saying what would be valid
+            if value.size and value.dtype.kind in "iu" and not -(2**31) <= value.min() <= value.max() < 2**31:
+                raise DTypeError(f"inputs of {value.dtype}", received=f"{value.max()}, with jax_enable_x64 off",
+                                 valid="whole numbers of 32 bits, or jax.config.update('jax_enable_x64', True)")
+        arrays = (a for a in jax.tree_util.tree_leaves(self.state()[1]) if isinstance(a, jax.Array))
+        return ops.asarray(value, like=next((a for a in arrays if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.extended)), None),
+                           dtype=None if value.dtype.itemsize == 8 and value.dtype.kind in "iu" else str(value.dtype))
+
+    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+        from whence.backends.jax.intercept import InterceptedModel
+
+        return InterceptedModel(self, rules, reference)
+
+
+def weakly(target: Any) -> Callable[[], Any]:
+    """A function that gives the target, as long as somebody else keeps it; objects that refuse that are kept."""
+    try:
+        return weakref.ref(target)
+    except TypeError:
+        return lambda: target
+
+
+def per_sample_mark(layer: str, output: Tensor) -> Tensor:
+    """A mark inside ``vmap`` that ends up around the whole batch, the batch axis first."""
+
+    @custom_vmap
+    def mark(output: Tensor) -> Tensor:
+        return checkpoint_name(output, MARK + layer)
+
+    @mark.def_vmap
+    def batched(_size: int, _batched: Any, output: Tensor) -> tuple[Tensor, bool]:
+        return mark(output), True
+
+    marked: Tensor = mark(output)
+    return marked
