@@ -7,6 +7,7 @@ call pass that does not belong to that explanation.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,21 @@ def layer_calls(
         _active.reset(token)
 
 
+def takes_separately(model: Any, inputs: Any) -> bool:
+    """Whether ``call`` has one argument for each of several inputs, instead of one for the whole structure.
+
+    Functional and sequential models take the whole structure.
+    """
+    signature = inspect.signature(model.call)
+    own = [p for name, p in signature.parameters.items() if name not in ("training", "mask")]
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+    try:
+        signature.replace(parameters=own).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 def layout_of(model: Any) -> str:
     """The axis order of images: that of the first layer that has one, else Keras' setting."""
     import keras
@@ -67,8 +83,11 @@ def require_dtype(model: Any, ops: Ops, names: Sequence[str], leaves: Sequence[T
         for what, dtypes in (("variables", variables), ("declared inputs", declared)):
             wanted = sorted(d for d in dtypes if "float" in d)
             if ops.is_floating(leaf) and wanted and ops.dtype(leaf) not in wanted:
-                raise DTypeError(f"{name} for a Keras model whose {what} are {' or '.join(wanted)}",
-                                 received=ops.dtype(leaf), valid=f"inputs of {' or '.join(wanted)}")
+                raise DTypeError(
+                    f"{name} for a Keras model whose {what} are {' or '.join(wanted)}",
+                    received=ops.dtype(leaf),
+                    valid=f"inputs of {' or '.join(wanted)}",
+                )
 
 
 def _dtype(variable: Any) -> str:
@@ -134,6 +153,22 @@ def _passing_on(original: Callable[..., Any]) -> Callable[..., Any]:
         output = original(layer, *args, **kwargs)
         names, calls = _active.get() or ({}, None)
         name = names.get(id(layer))
-        return output if name is None or calls is None else calls(name, output)
+        if name is None or calls is None:
+            return output
+        edited = calls(name, output)
+        _keep_mask(output, edited)
+        return edited
 
     return call
+
+
+def _keep_mask(output: Any, edited: Any) -> None:
+    """Padding marked on a layer's output is marked on what replaces it: the layers after it look there."""
+    from keras.src import backend
+
+    if isinstance(output, (tuple, list)):
+        output, edited = output[0], edited[0]
+    # Keras before 3.6 has the attribute alone
+    mask = getattr(backend, "get_keras_mask", lambda x: getattr(x, "_keras_mask", None))(output)
+    if mask is not None and edited is not output:
+        getattr(backend, "set_keras_mask", lambda x, mask: setattr(x, "_keras_mask", mask))(edited, mask)

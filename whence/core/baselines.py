@@ -142,6 +142,14 @@ def host(a: Any) -> np.ndarray:
     return np.asarray(a.detach().cpu() if hasattr(a, "detach") else a)
 
 
+def _numbers(a: Any) -> np.ndarray:
+    """A baseline as an array; None, strings and truth values, which NumPy would cast, are none."""
+    values = host(a)
+    if values.dtype.kind not in "fiu" and values.dtype.name != "bfloat16":
+        raise BaselineError("baseline", received=repr(a), valid=VALID)
+    return values
+
+
 def per_leaf(baseline: Any, structure: Structure) -> tuple[Any, ...]:
     """The baseline of each input: one for all, or one each in the inputs' structure."""
     if isinstance(baseline, (tuple, list, dict)):
@@ -176,7 +184,7 @@ def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sa
     if callable(baseline):
         baseline = baseline(x)
     try:
-        value = baseline if ops.is_tensor(baseline) else ops.asarray(host(baseline), like=x, dtype=ops.dtype(x))
+        value = baseline if ops.is_tensor(baseline) else ops.asarray(_numbers(baseline), like=x, dtype=ops.dtype(x))
     except (TypeError, ValueError) as error:
         raise BaselineError("baseline", received=type(baseline).__name__, valid=VALID) from error
     if ops.shape(value) not in (shape, (1, *shape[1:]), shape[1:], ()):

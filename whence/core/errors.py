@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class WhenceError(Exception):
     """Base of all errors of this library.
@@ -13,6 +16,9 @@ class WhenceError(Exception):
     def __init__(self, asked: str, *, received: object, valid: str) -> None:
         self.asked, self.received, self.valid = asked, received, valid
         super().__init__(f"{asked}. Received: {received}. Valid: {valid}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), received=self.received, valid=self.valid), (self.asked,)
 
 
 class ParameterError(WhenceError, ValueError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from whence.core.baselines import host
-from whence.core.errors import CompletenessError, ParameterError
+from whence.core.errors import CompletenessError, DTypeError, ParameterError
 from whence.core.tree import Structure, flatten
 
 FORMAT = 1
@@ -95,7 +95,7 @@ class Explanation:
             )
         delta, score, base = (host(v).astype(np.float64) for v in (self.delta, self.score, self.baseline_score))
         allowed = rtol * np.abs(score - base)
-        bad = np.flatnonzero(np.abs(delta) > allowed)
+        bad = np.flatnonzero(~(np.abs(delta) <= allowed))
         if len(bad):
             worst = bad[np.argmax(np.abs(delta[bad]) - allowed[bad])]
             raise CompletenessError(
@@ -124,16 +124,19 @@ class Explanation:
                 continue
             leaves, structure = flatten(value)
             layout[name] = {
-                "kind": structure.kind.__name__,
+                "kind": next(k for k in (dict, tuple, list, object) if issubclass(structure.kind, k)).__name__,
                 "keys": list(structure.keys),
                 "held": [i for i, leaf in enumerate(leaves) if leaf is None],
             }
             arrays |= {f"{name}/{i}": leaf for i, leaf in enumerate(leaves) if leaf is not None}
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise DTypeError(f"saving {name}", received="an array of Python objects", valid="numbers or strings")
         header = {
             "format": FORMAT,
             "method": self.method,
             "params": _plain(self.params),
-            "provenance": _plain(asdict(self.provenance)),
+            "provenance": _plain({f.name: getattr(self.provenance, f.name) for f in fields(Provenance)}),
             "structure": layout,
         }
         with path.open("wb") as file:

@@ -20,6 +20,7 @@ from whence.core.errors import CapabilityError, LayerError, ShapeError
 from whence.core.layout import Layout
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import Coverage, RuleSet
+from whence.core.tree import sequence
 
 Edit = Callable[[Tensor], Tensor]
 Run = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -207,7 +208,7 @@ class Model(ABC):
             inputs = {key: apply(leaf) for key, leaf in inputs.items()} if apply else inputs
             args, kwargs = ((), inputs) if unpack else ((inputs,), {})
         elif isinstance(inputs, (tuple, list)):
-            inputs = type(inputs)(apply(leaf) for leaf in inputs) if apply else inputs
+            inputs = sequence(type(inputs), [apply(leaf) for leaf in inputs]) if apply else inputs
             args, kwargs = (tuple(inputs), {}) if unpack else ((inputs,), {})
         else:
             args, kwargs = (apply(inputs) if apply else inputs,), {}
@@ -254,7 +255,7 @@ class LayerCalls:
         """What the layer's call gives after taps and edits; only the first element of a tuple is touched."""
         if isinstance(output, (tuple, list)):
             first = self(layer, output[0])
-            return output if first is output[0] else type(output)((first, *output[1:]))
+            return output if first is output[0] else sequence(type(output), (first, *output[1:]))
         count = self._calls.get(layer, 0)
         self._calls[layer] = count + 1
         for name in (layer, f"{layer}:{count}"):

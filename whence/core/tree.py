@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,16 @@ class Structure:
             return leaves[0]
         if self.kind is dict:
             return dict(zip(self.keys, leaves, strict=True))
-        return self.kind(leaves)
+        return sequence(self.kind, leaves)
 
     def matches(self, value: Any) -> bool:
         """Whether a value, a baseline say, is put together like the inputs."""
         return flatten(value)[1] == self if isinstance(value, (tuple, list, dict)) else self.kind is object
+
+
+def sequence(kind: type, items: Iterable[Any]) -> Any:
+    """Items as a tuple, a list or a named tuple."""
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
 def flatten(value: Any) -> tuple[tuple[Any, ...], Structure]:

@@ -25,6 +25,8 @@ from whence.testing.cases import values
 from whence.testing.check import AGREEMENT, Check, expect, expect_close, expect_raises, run_all
 
 BATCH = 5
+_USUAL = object()
+"""The target that explanations are compared at."""
 
 
 def check_method(
@@ -141,8 +143,8 @@ class _Place:
         """Class 1, unless a neuron is explained."""
         return None if self.method.neuron else 1
 
-    def explain(self, x: Any = None, target: Any = "class 1", *, model: Any = None, **options: Any) -> Explanation:
-        target = self.target if isinstance(target, str) else target
+    def explain(self, x: Any = None, target: Any = _USUAL, *, model: Any = None, **options: Any) -> Explanation:
+        target = self.target if target is _USUAL else target
         return self.method.explain(
             self.model if model is None else model, self.x if x is None else x, target, **options
         )
@@ -340,7 +342,7 @@ def _wrong_targets(p: _Place) -> None:
     if p.method.neuron is not None:
         return
     for target, words in ((3, "from 0 to 2"), (-1, "from 0 to 2"), ([0, 1, 2, 3, 0], "sample 3"), ((1, 1), "2 indices"),
-                          ([0, 1], "5"), ("cat", "'cat'"), (1.5, "1.5"), (lambda out: out, f"({BATCH},)")):  # fmt: skip
+                          ([0, 1], "5"), ("cat", "'cat'"), (1.5, "1.5"), (lambda out: out, "callable's score")):  # fmt: skip
         expect_raises(TargetError, words, lambda target=target: p.explain(target=target))
 
 

@@ -31,9 +31,8 @@ class JaxBackend(Backend):
         return _adapter(target)(target, options)
 
     def versions(self) -> dict[str, str]:
-        found = {"jax": jax.__version__}
-        found.update((name, sys.modules[name].__version__) for name in ("flax", "equinox", "keras") if name in sys.modules)
-        return found
+        libraries = ("jax", "flax", "equinox", "keras")
+        return {name: sys.modules[name].__version__ for name in libraries if name in sys.modules}
 
 
 def _applied(target: Any) -> Any:

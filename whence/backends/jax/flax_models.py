@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Self
 
-from whence.backends.jax.model import JaxModel
+from whence.backends.jax.model import Args, JaxModel, Kwargs, warn_of_training
 from whence.backends.jax.static import Static
-from whence.core.errors import ParameterError, TrainingModeWarning
+from whence.core.errors import ParameterError
 from whence.core.model import LayerCalls
 
 
@@ -28,13 +27,16 @@ class NnxModel(JaxModel):
     def state(self) -> tuple[Static, Any]:
         from flax import nnx
 
-        graph, arrays = nnx.split(self.target)
-        return Static(graph), arrays
+        graph, state = nnx.split(self.target)
+        variables, arrays = Static.split(state)
+        return Static((graph, variables)), arrays
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         from flax import nnx
 
-        module = nnx.merge(static.value, arrays)
+        graph, variables = static.value
+        # variables made anew at this level of tracing may be written to, by a module that counts its calls say
+        module = nnx.merge(graph, variables.join(arrays))
         module.eval()
         modules = _modules(module)
         for name in calls.wanted:
@@ -46,8 +48,7 @@ class NnxModel(JaxModel):
     def hold(self) -> Iterator[Self]:
         training = sorted({type(m).__name__ for m in _modules(self.target).values() if _in_training(m)})
         if training:
-            warnings.warn(f"{', '.join(training)} of {type(self.target).__name__} in training mode; the model is run in "
-                          "inference mode for this call, your object stays as it is.", TrainingModeWarning, stacklevel=4)
+            warn_of_training(training, self.target)
         yield self
 
 
@@ -61,7 +62,7 @@ def _modules(root: Any) -> dict[str, Any]:
             found[".".join(str(part) for part in path)] = module
     # the list inside a Sequential is no name that anybody wrote
     inner = [name for name, module in found.items() if isinstance(module, nnx.Sequential)]
-    return {_without_lists(name, inner): module for name, module in sorted(found.items(), key=lambda item: _natural(item[0]))}
+    return {_without_lists(name, inner): found[name] for name in sorted(found, key=_natural)}
 
 
 def _without_lists(name: str, sequentials: list[str]) -> str:
@@ -82,27 +83,22 @@ def _in_training(module: Any) -> bool:
 
 def _listen(module: Any, name: str, calls: LayerCalls) -> None:
     """Make one module of the copy hand its output to ``calls``."""
-    object.__setattr__(module, "__class__", _listening(type(module)))
-    module.whence_calls = _Listener(name, calls)
-
-
-class _Listener:
-    def __init__(self, name: str, calls: LayerCalls) -> None:
-        self.name, self.calls = name, calls
+    module_class: Any = type(module)
+    object.__setattr__(module, "__class__", _listening(module_class))
+    module.whence_listener = partial(calls, name)
 
 
 @cache
-def _listening(module_class: type) -> type:
+def _listening(module_class: Any) -> Any:
     """A subclass whose call reports its output; cached, since JAX and Flax keep every module class for good."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        listener = self.whence_calls
-        return listener.calls(listener.name, module_class.__call__(self, *args, **kwargs))  # type: ignore[operator]
+        return self.whence_listener(module_class.__call__(self, *args, **kwargs))
 
-    known = getattr(module_class, "_pytree__is_pytree", None)
-    options = {} if known is None else {"pytree": known}
-    return type(module_class)(module_class.__name__, (module_class,), {"__call__": call, "__module__": module_class.__module__},
-                              **options)
+    is_pytree = getattr(module_class, "_pytree__is_pytree", None)
+    body = {"__call__": call, "__module__": module_class.__module__}
+    options = {} if is_pytree is None else {"pytree": is_pytree}
+    return type(module_class)(module_class.__name__, (module_class,), body, **options)
 
 
 class LinenModel(JaxModel):
@@ -129,7 +125,7 @@ class LinenModel(JaxModel):
     def state(self) -> tuple[Static, Any]:
         return Static.split(_bound(self)[1])
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         from flax import linen
 
         seen = self._seen
@@ -151,8 +147,11 @@ def _bound(model: LinenModel) -> tuple[Any, Mapping[str, Any]]:
     if model.options.variables is not None:
         return model.target, model.options.variables
     if model.target.scope is None:
-        raise ParameterError("a Linen module's variables", received=f"{type(model.target).__name__} alone",
-                             valid="module.bind(variables), or whence.wrap(module, variables=variables)")
+        raise ParameterError(
+            "a Linen module's variables",
+            received=f"{type(model.target).__name__} alone",
+            valid="module.bind(variables), or whence.wrap(module, variables=variables)",
+        )
     module, variables = model.target.unbind()
     return module, variables
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from whence.backends.jax.captured import captured
-from whence.backends.jax.model import JaxModel
+from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.static import Static
 from whence.core.model import LayerCalls
 
@@ -20,6 +20,9 @@ class FunctionModel(JaxModel):
     @property
     def key(self) -> Hashable:
         return captured(self.target)
+
+    def describe(self) -> str:
+        return f"function {getattr(self.target, '__qualname__', type(self.target).__name__)}"
 
     def layers(self) -> tuple[str, ...]:
         return tuple(self._seen)
@@ -36,7 +39,7 @@ class FunctionModel(JaxModel):
     def state(self) -> tuple[Static, Any]:
         return Static.split(self.options.variables)
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         if self.options.variables is None:
             return self.target(*args, **kwargs)
         return self.target(static.join(arrays), *args, **kwargs)

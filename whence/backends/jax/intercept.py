@@ -10,14 +10,14 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from whence.backends.jax.model import JaxModel
+from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
 from whence.backends.jax.program import Program, Step
 from whence.backends.jax.static import Static
 from whence.core.errors import CapabilityError
 from whence.core.model import Edit, LayerCalls
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, OpCall, RuleSet
+from whence.core.rule import Coverage, OpCall, Rule, RuleSet
 
 
 @dataclass
@@ -53,8 +53,9 @@ class InterceptedModel(JaxModel):
 
     def __init__(self, base: JaxModel, rules: RuleSet, reference: Any = None) -> None:
         if reference is not None:
-            raise CapabilityError("a reference beside the input", received=f"rules {rules.name!r}",
-                                  valid="rules of the input alone")
+            raise CapabilityError(
+                "a reference beside the input", received=f"rules {rules.name!r}", valid="rules of the input alone"
+            )
         self.base, self.rules = base, rules
         self.target, self.options, self.store = base.target, base.options, base.store
         self.default_layout = base.default_layout
@@ -70,11 +71,21 @@ class InterceptedModel(JaxModel):
         return found
 
     def run_in(
-        self, static: Static, arrays: Any, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+        self,
+        static: Static,
+        arrays: Any,
+        inputs: Any,
+        *,
+        edits: Mapping[str, Edit] | None = None,
+        taps: Sequence[str] = (),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         calls = LayerCalls(edits, taps)
-        program, args = self.base.program(static, arrays, inputs, calls, lambda step: self.rules.find(JaxOp(step, step.avals)))
         met: dict[int, str] = {}
+
+        def rule_of(step: Step) -> Rule | None:
+            return self.rules.find(JaxOp(step, step.avals))
+
+        program, args = self.base.program(static, arrays, inputs, calls, rule_of)
         output = program.run(args, calls, lambda step, xs: self._ruled(step, xs, met))[0]
         tapped = calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
         return self._audited(output, program, met), tapped
@@ -111,7 +122,7 @@ class InterceptedModel(JaxModel):
         def forward(y: Tensor) -> tuple[Tensor, None]:
             self._met.clear()
             self._met.ruled.update(met.values())
-            self._met.plain.update(step.name for step in program.on_path() if id(step) not in met)
+            self._met.plain.update(step.name for step in program.on_path() if step.rule is None)
             self.after_call()
             self._met.require(self.rules)
             return y, None
@@ -137,11 +148,16 @@ class InterceptedModel(JaxModel):
 
         return bound
 
+    def with_options(self, **changes: Any) -> InterceptedModel:
+        base = self.base.with_options(**changes)
+        assert isinstance(base, JaxModel)
+        return InterceptedModel(base, self.rules)
+
     # -- the rest is the user's model ----------------------------------------------------------------------
     def state(self) -> tuple[Static, Any]:
         return self.base.state()
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         return self.base.call(static, arrays, args, kwargs, calls)
 
     def layers(self) -> tuple[str, ...]:

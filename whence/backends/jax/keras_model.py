@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from whence.backends import keras_layers
-from whence.backends.jax.model import JaxModel
+from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.static import Static
 from whence.core.model import LayerCalls
 from whence.core.ops import Tensor
@@ -30,7 +30,7 @@ class KerasModel(JaxModel):
         trainable, others = self.target.trainable_variables, self.target.non_trainable_variables
         return Static(None), ([v.value for v in trainable], [v.value for v in others])
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         if "training" in self.target._call_signature.parameters:
             kwargs = {"training": False, **kwargs}
         with keras_layers.layer_calls(self.target, calls):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 _OF_KIND = {
-    "elementwise": "abs acos acosh asin asinh atan atanh cbrt ceil clamp cos cosh digamma erf erf_inv erfc exp exp2 expm1 "
-                   "floor integer_pow lgamma log log1p logistic round rsqrt sign sin sinh sqrt square tan tanh",
-    "linear": "add add_any broadcast_in_dim concatenate convert_element_type copy copy_p cumsum device_put dynamic_slice "
-              "dynamic_update_slice expand_dims gather name neg pad pvary real reduce_precision reduce_sum "
-              "reduce_window_sum reshape rev scatter scatter-add sharding_constraint slice split squeeze sub transpose",
+    "elementwise": """abs acos acosh asin asinh atan atanh cbrt ceil clamp cos cosh digamma erf erf_inv erfc exp exp2
+        expm1 floor integer_pow lgamma log log1p logistic round rsqrt sign sin sinh sqrt square tan tanh""",
+    "linear": """add add_any broadcast_in_dim concatenate convert_element_type copy copy_p cumsum device_put
+        dynamic_slice dynamic_update_slice expand_dims gather name neg pad pvary real reduce_precision reduce_sum
+        reduce_window_sum reshape rev scatter scatter-add sharding_constraint slice split squeeze sub transpose""",
     "select": "select_n",
     "mul": "mul",
     "div": "div",
@@ -17,7 +17,7 @@ _OF_KIND = {
     "max_pool": "reduce_window_max reduce_window_min",
     "stop_gradient": "stop_gradient",
     "call": "cond scan while custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr remat2 checkpoint",
-}  # fmt: skip
+}
 KIND = {primitive: kind for kind, primitives in _OF_KIND.items() for primitive in primitives.split()}
 
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_vmap_call"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +17,13 @@ from jax.custom_batching import custom_vmap
 from whence.backends.jax.ops import JaxOps, ops
 from whence.backends.jax.program import Program, Step, trace
 from whence.backends.jax.static import Static
-from whence.core.errors import DTypeError, LayerError
+from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
 from whence.core.model import Edit, LayerCalls, Leaf, Model, split_call
 from whence.core.ops import Tensor
 from whence.core.rule import Rule, RuleSet
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 
 MARK = "whence:"
 """Begins the name of an operation that marks a layer's output."""
@@ -40,7 +44,7 @@ class JaxModel(Model):
         """What the user's model is now: all that is no array, and a pytree of arrays."""
 
     @abstractmethod
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         """Call the model in that state, in inference mode, handing the output of each wanted layer to ``calls``."""
 
     def layer_of(self, name: str) -> str | None:
@@ -54,7 +58,13 @@ class JaxModel(Model):
         return self.run_in(*self.state(), inputs, edits=edits, taps=taps)
 
     def run_in(
-        self, static: Static, arrays: Any, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
+        self,
+        static: Static,
+        arrays: Any,
+        inputs: Any,
+        *,
+        edits: Mapping[str, Edit] | None = None,
+        taps: Sequence[str] = (),
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """``run`` in a given state."""
         calls = LayerCalls(edits, taps)
@@ -65,7 +75,12 @@ class JaxModel(Model):
         return output, calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
 
     def program(
-        self, static: Static, arrays: Any, inputs: Any, calls: LayerCalls, rule_of: Callable[[Step], Rule | None] | None = None
+        self,
+        static: Static,
+        arrays: Any,
+        inputs: Any,
+        calls: LayerCalls,
+        rule_of: Callable[[Step], Rule | None] | None = None,
     ) -> tuple[Program, list[Tensor]]:
         """The forward pass with the wanted layers marked, and its arguments."""
         args, structure = jax.tree_util.tree_flatten((arrays, inputs))
@@ -73,11 +88,14 @@ class JaxModel(Model):
 
         def forward(*args: Tensor) -> Tensor:
             marks = LayerCalls({layer: partial(self._mark, layer) for layer in calls.wanted}, ())
-            return self._output(static, *jax.tree_util.tree_unflatten(structure, args), marks)
+            arrays, inputs = jax.tree_util.tree_unflatten(structure, args)
+            return self._output(static, arrays, inputs, marks)
 
-        edited = frozenset(split_call(name)[0] for name in calls.edits)
-        traced = partial(trace, forward, args, [i >= n_state for i in range(len(args))], mark=self.layer_of, edited=edited,
-                         rule_of=rule_of)
+        def traced() -> Program:
+            edited = frozenset(split_call(name)[0] for name in calls.edits)
+            data = [i >= n_state for i in range(len(args))]
+            return trace(forward, args, data, mark=self.layer_of, edited=edited, rule_of=rule_of)
+
         program = traced()
         if not program.marks.issuperset(calls.wanted):
             # JAX does not call code again that it has compiled, nor a loop's body for each turn
@@ -95,8 +113,11 @@ class JaxModel(Model):
 
     def _mark(self, layer: str, output: Any) -> Tensor:
         if not isinstance(output, jax.Array):
-            raise LayerError(f"layer {layer!r}", received=f"an output of type {type(output).__name__}",
-                             valid="a layer whose output is an array, or a tuple that starts with one")
+            raise LayerError(
+                f"layer {layer!r}",
+                received=f"an output of type {type(output).__name__}",
+                valid="a layer whose output is an array, or a tuple that starts with one",
+            )
         return checkpoint_name(output, MARK + layer)
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
@@ -131,15 +152,21 @@ class JaxModel(Model):
 
     def place(self, value: Any) -> Tensor:
         value = np.asarray(value)
-        if value.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
-            if value.dtype.kind in "fc":
-                ops.asarray(value, dtype=str(value.dtype))  # raises, saying what would be valid
-            if value.size and value.dtype.kind in "iu" and not -(2**31) <= value.min() <= value.max() < 2**31:
-                raise DTypeError(f"inputs of {value.dtype}", received=f"{value.max()}, with jax_enable_x64 off",
-                                 valid="whole numbers of 32 bits, or jax.config.update('jax_enable_x64', True)")
-        arrays = (a for a in jax.tree_util.tree_leaves(self.state()[1]) if isinstance(a, jax.Array))
-        return ops.asarray(value, like=next((a for a in arrays if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.extended)), None),
-                           dtype=None if value.dtype.itemsize == 8 and value.dtype.kind in "iu" else str(value.dtype))
+        whole = value.dtype.kind in "iu"
+        narrowed = whole and value.dtype.itemsize == 8 and value.size and not jax.config.jax_enable_x64
+        if narrowed and not -(2**31) <= value.min() <= value.max() < 2**31:
+            raise DTypeError(
+                f"inputs of {value.dtype}",
+                received=f"{value.min()} to {value.max()}, with jax_enable_x64 off",
+                valid="whole numbers of 32 bits, or jax.config.update('jax_enable_x64', True)",
+            )
+        # asked for by name, float64 raises where JAX would make it float32
+        return ops.asarray(value, like=self._parameter(), dtype=None if whole else str(value.dtype))
+
+    def _parameter(self) -> Tensor | None:
+        """One array of the model, for its device."""
+        arrays = jax.tree_util.tree_leaves(self.state()[1])
+        return next((a for a in arrays if isinstance(a, jax.Array) and not _is_key(a)), None)
 
     def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
         from whence.backends.jax.intercept import InterceptedModel
@@ -153,6 +180,16 @@ def weakly(target: Any) -> Callable[[], Any]:
         return weakref.ref(target)
     except TypeError:
         return lambda: target
+
+
+def _is_key(array: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key))
+
+
+def warn_of_training(layers: Sequence[str], target: Any) -> None:
+    """Say that these kinds of layers are in training mode; called from ``hold``."""
+    said = f"{', '.join(layers)} of {type(target).__name__} in training mode: run in inference mode for this call, "
+    warnings.warn(said + "on a copy; your object stays as it is.", TrainingModeWarning, stacklevel=5)
 
 
 def per_sample_mark(layer: str, output: Tensor) -> Tensor:

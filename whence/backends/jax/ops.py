@@ -14,8 +14,16 @@ from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError
 from whence.core.ops import Axis, Ops, Pullback, Tensor
 
-PRECISIONS = {"float32": "float32", "highest": "float32", "F32_F32_F32": "float32", "tensorfloat32": "tf32", "high": "tf32",
-              "None": None, "default": None, "fastest": None}  # fmt: skip
+PRECISIONS = {
+    "float32": "float32",
+    "highest": "float32",
+    "F32_F32_F32": "float32",
+    "tensorfloat32": "tf32",
+    "high": "tf32",
+    "None": None,
+    "default": None,
+    "fastest": None,
+}
 """What the words of ``jax_default_matmul_precision`` mean; None is the device's own way."""
 
 
@@ -218,8 +226,11 @@ def _put(x: Tensor, like: Tensor | None) -> Tensor:
 def _supported(dtype: Any) -> Any:
     """The element type, unless JAX would silently take another one for it."""
     if str(dtype) in ("float64", "complex128") and not jax.config.jax_enable_x64:
-        raise DTypeError("numbers of " + str(dtype), received="JAX with jax_enable_x64 off",
-                         valid="float32, or jax.config.update('jax_enable_x64', True) before the model is made")
+        raise DTypeError(
+            "numbers of " + str(dtype),
+            received="JAX with jax_enable_x64 off",
+            valid="float32, or jax.config.update('jax_enable_x64', True) before the model is made",
+        )
     return dtype
 
 

@@ -78,8 +78,10 @@ class Program:
         """Names of the marks that a run reaches, those inside loops and branches not included."""
         return {step.mark for step in self.steps if step.mark is not None}
 
-    def run(self, args: Sequence[Tensor], on_mark: OnMark | None = None, on_ruled: OnRuled | None = None) -> list[Tensor]:
-        """The outputs for these arguments; ``on_mark`` replaces marked values, ``on_ruled`` runs the steps with rules."""
+    def run(
+        self, args: Sequence[Tensor], on_mark: OnMark | None = None, on_ruled: OnRuled | None = None
+    ) -> list[Tensor]:
+        """The outputs for these arguments; ``on_mark`` replaces marked values, ``on_ruled`` runs steps with rules."""
         values = {**self.constants, **dict(zip(self.inputs, args, strict=True))}
         for step in self.steps:
             xs = [values[slot] for slot in step.inputs]
@@ -101,7 +103,7 @@ def trace(
 ) -> Program:  # fmt: skip
     """The program of ``fn(*args)``, args and output being arrays; ``data`` says which args carry the data.
 
-    ``mark`` gives the layer of a ``name`` operation, None where it marks none; an ``edited`` one starts a path of its own.
+    ``mark`` gives the layer of a ``name`` operation, None where it marks none; an ``edited`` layer carries data on.
     """
     closed = jax.make_jaxpr(lambda *xs: fn(*xs))(*args)
     return _Builder(mark, edited, rule_of).build(closed, data)
@@ -187,8 +189,9 @@ class _Builder:
         known = self.filled_with(others[0]) if len(others) == 1 and name in (*UNIFORM, "max", "min") else None
         if name in UNIFORM and not data and known is not None:
             self.uniform[outputs[0]] = known
-        step = Step(equation.primitive, equation.params, tuple(inputs), outputs, data, kind or kind_of(name, len(data), known),
-                    kind or name, tuple(self.avals[slot] for slot in inputs))
+        avals = tuple(self.avals[slot] for slot in inputs)
+        found = kind or kind_of(name, len(data), known)
+        step = Step(equation.primitive, equation.params, tuple(inputs), outputs, data, found, kind or name, avals)
         if name == "name":
             step.mark = self.mark(equation.params["name"])
         if self.rule_of is not None and data:
@@ -256,8 +259,14 @@ def _run_scan(step: Step, xs: Sequence[Tensor], on_ruled: OnRuled | None) -> Ite
         found = body.run([*xs[:first], *carry, *x], None, on_ruled)
         return tuple(found[: last - first]), tuple(found[last - first :])
 
-    carry, stacked = jax.lax.scan(turn, tuple(xs[first:last]), tuple(xs[last:]), length=params["length"],
-                                  reverse=params["reverse"], unroll=params["unroll"])
+    carry, stacked = jax.lax.scan(
+        turn,
+        tuple(xs[first:last]),
+        tuple(xs[last:]),
+        length=params["length"],
+        reverse=params["reverse"],
+        unroll=params["unroll"],
+    )
     return (*carry, *stacked)
 
 

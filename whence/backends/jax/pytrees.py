@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,17 +10,16 @@ from typing import Any, Self
 
 import jax
 
-from whence.backends.jax.model import JaxModel, per_sample_mark
+from whence.backends.jax.model import Args, JaxModel, Kwargs, per_sample_mark, warn_of_training
 from whence.backends.jax.static import Static
-from whence.core.errors import TrainingModeWarning
 from whence.core.model import LayerCalls
 from whence.core.ops import Tensor
 
 
 class PytreeModel(JaxModel):
-    """Any object that can be called and is registered as a pytree; layers are callable nodes by path, ``"layers.0"``.
+    """Any object that can be called and is a pytree; layers are callable nodes by path, such as ``"layers.0"``.
 
-    Equinox modules take one sample and are mapped over the batch; others take the batch, unless ``per_sample`` is given.
+    Equinox modules take one sample and are mapped over the batch; others take the batch, unless ``per_sample`` says so.
     """
 
     @property
@@ -43,7 +41,7 @@ class PytreeModel(JaxModel):
     def state(self) -> tuple[Static, Any]:
         return Static.split(_inference(self.target))
 
-    def call(self, static: Static, arrays: Any, args: tuple[Any, ...], kwargs: dict[str, Any], calls: LayerCalls) -> Any:
+    def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         model = static.join(arrays)
         for name in sorted(calls.wanted, key=len, reverse=True):  # inner ones first
             model = _replaced(model, name, calls)
@@ -57,8 +55,7 @@ class PytreeModel(JaxModel):
     def hold(self) -> Iterator[Self]:
         training = sorted({type(node).__name__ for _, node in _nodes(self.target) if _in_training(node)})
         if training:
-            warnings.warn(f"{', '.join(training)} of {type(self.target).__name__} in training mode; the model is run in "
-                          "inference mode for this call, your object stays as it is.", TrainingModeWarning, stacklevel=4)
+            warn_of_training(training, self.target)
         yield self
 
 
@@ -75,9 +72,8 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["layer"], name)
 
-    @property
-    def __class__(self) -> Any:
-        return type(self.__dict__["layer"])
+    # isinstance asks for the class, and should hear the layer's
+    __class__ = property(lambda self: type(self.__dict__["layer"]))
 
 
 jax.tree_util.register_pytree_node(

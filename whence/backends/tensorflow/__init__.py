@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from whence.backends.keras_layers import is_keras
-from whence.backends.tensorflow.model import FunctionModel, is_loaded
+from whence.backends.tensorflow.model import FUNCTIONS, FunctionModel, is_loaded
 from whence.backends.tensorflow.module import ModuleModel
 from whence.backends.tensorflow.ops import TensorflowOps, ops
 from whence.core.backend import Backend
@@ -26,16 +26,14 @@ class TensorflowBackend(Backend):
         if is_keras(target):
             # a Keras model belongs to the framework that Keras runs on
             return bool(sys.modules["keras"].backend.backend() == "tensorflow")
-        return isinstance(target, (tf.Module, tf.types.experimental.GenericFunction)) or is_loaded(target)
+        return isinstance(target, (tf.Module, *FUNCTIONS)) or is_loaded(target)
 
     def adapt(self, target: Any, options: Options | None) -> Model:
         if is_keras(target):
             from whence.backends.tensorflow.keras_model import KerasModel
 
             return KerasModel(target, options)
-        if isinstance(target, tf.Module) and not isinstance(target, tf.types.experimental.GenericFunction):
-            return ModuleModel(target, options)
-        return FunctionModel(target, options)
+        return (ModuleModel if isinstance(target, tf.Module) else FunctionModel)(target, options)
 
     def versions(self) -> dict[str, str]:
         keras = sys.modules.get("keras")

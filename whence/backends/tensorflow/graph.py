@@ -33,7 +33,8 @@ def emit_graph(graph: Any, inputs: Sequence[Tensor], data: Sequence[bool], visit
             continue
         given = [values[x.name] for x in operation.inputs]
         depends = [x.name in reached for x in operation.inputs]
-        for x, value in zip(operation.outputs, _emit_any(graph, operation, given, depends, visit), strict=True):
+        # a call that was differentiated before has outputs that are for its derivative only
+        for x, value in zip(operation.outputs, _emit_any(graph, operation, given, depends, visit), strict=False):
             values[x.name] = value
     return [values[x.name] for x in graph.outputs]
 

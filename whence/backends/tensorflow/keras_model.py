@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
 
-from whence.backends.keras_layers import layer_calls, layer_names, layout_of, require_dtype
+from whence.backends.keras_layers import layer_calls, layer_names, layout_of, require_dtype, takes_separately
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.patches import untraced
 from whence.core.model import LayerCalls
@@ -45,7 +44,7 @@ class KerasModel(TensorflowModel):
 
     def _arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self.options.unpack is None and isinstance(inputs, (tuple, list, dict)):
-            return self.with_options(unpack=_names_them(self.target.call, inputs))._arguments(inputs)
+            return self.with_options(unpack=takes_separately(self.target, inputs))._arguments(inputs)
         return super()._arguments(inputs)
 
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
@@ -54,15 +53,3 @@ class KerasModel(TensorflowModel):
 
     def variables(self) -> Sequence[tf.Variable]:
         return [v.value for v in self.target.variables if isinstance(v.value, tf.Variable)]
-
-
-def _names_them(call: Any, inputs: Any) -> bool:
-    """Whether ``call`` has one argument for each of several inputs."""
-    signature = inspect.signature(call)
-    own = [p for name, p in signature.parameters.items() if name not in ("training", "mask")]
-    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    try:
-        signature.replace(parameters=own).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True

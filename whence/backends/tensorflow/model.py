@@ -95,6 +95,10 @@ class FunctionModel(TensorflowModel):
         return self._select_output(function(*args, **kwargs))
 
 
+FUNCTIONS = (tf.types.experimental.GenericFunction, tf.types.experimental.ConcreteFunction)
+"""What ``tf.function`` makes, and the signatures of a loaded SavedModel."""
+
+
 def is_loaded(target: Any) -> bool:
     """Whether ``tf.saved_model.load`` made this."""
     return isinstance(target, tf.__internal__.tracking.AutoTrackable) and hasattr(target, "signatures")

@@ -59,7 +59,7 @@ class TensorflowOps(Ops):
         return tf.ones_like(x)
 
     def full_like(self, x: Tensor, fill_value: float) -> Tensor:
-        return tf.fill(x.shape, tf.cast(fill_value, x.dtype))
+        return tf.fill(x.shape, _number(fill_value, x))
 
     def concat(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
         return tf.concat(list(xs), axis)
@@ -87,7 +87,7 @@ class TensorflowOps(Ops):
         return tf.broadcast_to(x, shape)
 
     def pad(self, x: Tensor, widths: Sequence[tuple[int, int]], *, value: float = 0.0) -> Tensor:
-        return tf.pad(x, [list(pair) for pair in widths], constant_values=tf.cast(value, x.dtype))
+        return tf.pad(x, [list(pair) for pair in widths], constant_values=_number(value, x))
 
     # -- elementwise -------------------------------------------------------------------------------------
     def abs(self, x: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ class TensorflowOps(Ops):
         return tf.math.is_finite(x)
 
     def clip(self, x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-        x = x if min is None else tf.maximum(x, tf.cast(min, x.dtype))
-        return x if max is None else tf.minimum(x, tf.cast(max, x.dtype))
+        x = x if min is None else tf.maximum(x, _number(min, x))
+        return x if max is None else tf.minimum(x, _number(max, x))
 
     def maximum(self, x1: Tensor, x2: Tensor) -> Tensor:
         return tf.maximum(*_alike(x1, x2))
@@ -194,10 +194,15 @@ def _wanted(own: Any, like: Tensor | None, dtype: str | None) -> Any:
     return like.dtype if like is not None and like.dtype.is_floating and own.is_floating else own
 
 
+def _number(value: float, like: Tensor) -> Tensor:
+    """A Python number in the dtype of a tensor; ``tf.cast`` would round it to float32 on the way."""
+    return tf.constant(np.asarray(value).astype(like.dtype.as_numpy_dtype))
+
+
 def _alike(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """A Python number beside a tensor, as a tensor of its dtype."""
-    x1 = x1 if tf.is_tensor(x1) else tf.cast(x1, x2.dtype)
-    return x1, x2 if tf.is_tensor(x2) else tf.cast(x2, x1.dtype)
+    """Two tensors, where one of them may be a Python number."""
+    x1 = x1 if tf.is_tensor(x1) else _number(x1, x2)
+    return x1, x2 if tf.is_tensor(x2) else _number(x2, x1)
 
 
 def _without(sizes: Sequence[int], axis: int) -> list[int]:

@@ -16,6 +16,7 @@ from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
 from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
+from whence.core.tree import sequence
 
 
 class TorchModel(Model):
@@ -142,7 +143,7 @@ def _convolution_friendly(module: torch.nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, dict):
         return {key: _convolution_friendly(module, x) for key, x in inputs.items()}
     if isinstance(inputs, (tuple, list)):
-        return type(inputs)(_convolution_friendly(module, x) for x in inputs)
+        return sequence(type(inputs), [_convolution_friendly(module, x) for x in inputs])
     if (
         inputs.ndim == 4
         and inputs.is_floating_point()
@@ -177,7 +178,7 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
 def _copy(output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         return output.clone()
-    return type(output)((output[0].clone(), *output[1:])) if isinstance(output, (tuple, list)) else output
+    return sequence(type(output), (output[0].clone(), *output[1:])) if isinstance(output, (tuple, list)) else output
 
 
 class _Held:

@@ -1,0 +1,36 @@
+"""Same weights, same inputs: the same attributions on every framework, each in its own process."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+
+from tests.agreement import RUNTIMES, Row, compare, in_process
+
+SIZES = ("digits_cnn", "text", "vit", "resnet.image=64", "resnet.width=16")
+FULL_FLOAT64 = ("flax", "keras-tensorflow")
+"""Keras computes float64 in float32 on JAX and PyTorch (keras-team/keras issue 23704)."""
+
+
+@cache
+def found(runtime: str, dtype: str) -> dict[str, np.ndarray]:
+    out = Path(mkdtemp()) / "found.npz"
+    return in_process(runtime, dtype, out, batch=2, sizes=SIZES, long=False)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "dtype"),
+    [(r, "float32") for r in RUNTIMES if r != "torch"] + [(r, "float64") for r in FULL_FLOAT64],
+)
+def test_attributions_agree_with_torch(runtime: str, dtype: str) -> None:
+    rows = compare(found("torch", dtype), found(runtime, dtype), dtype)
+    assert len(rows) >= 52 and not [row for row in rows if not row.kept], _worst(rows)
+
+
+def _worst(rows: list[Row]) -> str:
+    ranked = sorted(rows, key=lambda row: -row.difference / row.allowed)
+    return "\n".join(f"{row.what}: {row.difference:.1e}, allowed {row.allowed:.1e}" for row in ranked[:8])

@@ -1,0 +1,288 @@
+"""Every method against `tests.oracles`, on small networks with the same weights in any framework.
+
+`check("torch", "gradient_shap", "float64", "tanh")` runs one of `CASES`. The oracle computes in float64 from the values
+the framework was given (weights, inputs and draws as rounded to its precision).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import whence
+from tests import oracle_models, oracles
+from tests.oracles import Array
+from whence.core.backend import backend_named
+from whence.core.sampling import draw, normal, uniform
+
+PROMISED = {"float64": 1e-12, "float32": 1e-5}
+RULES = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre")
+TARGETS = [2, 0, 1, 1]
+"""The class explained for each sample of the batch."""
+SEED, N_DRAWS, STDEV = 5, 12, 0.3
+Explained = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network in one framework and precision."""
+
+    framework: str
+    dtype: str
+    activation: str
+
+    def rounded(self, a: Array) -> Array:
+        return a.astype(self.dtype).astype(np.float64)
+
+    def given(self, a: Array) -> npt.NDArray[Any]:
+        """As handed to the framework."""
+        return a.astype(self.dtype)
+
+    @cached_property
+    def net(self) -> oracle_models.MLP:
+        net = oracle_models.mlp(self.activation)
+        return replace(net, **{name: self.rounded(getattr(net, name)) for name in ("w1", "b1", "w2", "b2")})
+
+    @cached_property
+    def x(self) -> Array:
+        return self.rounded(oracle_models.inputs())
+
+    @cached_property
+    def baseline(self) -> Array:
+        return self.rounded(oracle_models.baselines())
+
+    @cached_property
+    def rows(self) -> Array:
+        return self.rounded(oracle_models.reference_rows())
+
+    def forward(self, x: Any) -> Any:
+        ops = backend_named(self.framework).ops
+        w1, b1, w2, b2 = (ops.asarray(w, like=x) for w in (self.net.w1, self.net.b1, self.net.w2, self.net.b2))
+        z = ops.matmul(x, w1) + b1
+        return ops.matmul(ops.tanh(z) if self.activation == "tanh" else ops.maximum(z, ops.zeros_like(z)), w2) + b2
+
+    def forward_of_halves(self, first: Any, second: Any) -> Any:
+        return self.forward(backend_named(self.framework).ops.concat([first, second], axis=1))
+
+    def explain(
+        self, method: whence.Method, target: Any = TARGETS, batch_size: int | None = None
+    ) -> whence.Explanation:
+        model = whence.wrap(self.forward, framework=self.framework)
+        return method.explain(model, self.given(self.x), target, batch_size=batch_size).numpy()
+
+    def close(self, found: Any, expected: Array) -> None:
+        """Within the promise for this precision, relative to the largest value."""
+        close(found, expected, PROMISED[self.dtype])
+
+    def normal(self, stream: str, shape: tuple[int, ...] = (oracle_models.N_FEATURES,), seed: int = SEED) -> Array:
+        return drawn(normal, stream, shape, self.dtype, seed)
+
+    def noise(self, stream: str, relative: bool) -> Array:
+        """Normal noise as documented: a share of each sample's max - min, or absolute."""
+        scale = [STDEV * (row.max() - row.min() if relative else 1.0) for row in self.x]
+        return self.normal(stream) * np.array(scale)[None, :, None]
+
+    def each(self, oracle: Explained, *arrays: Array, targets: Sequence[int] = TARGETS) -> Array:
+        """An oracle of (score, gradient, x, *arrays) with each sample's own target; arrays are [draw, B, ...]."""
+        return each(oracle, self.net.score, self.net.gradient, self.x, *arrays, targets=targets)
+
+
+def close(found: Any, expected: Array, tolerance: float) -> None:
+    assert found.shape == expected.shape
+    worst, scale = np.abs(np.asarray(found, np.float64) - expected).max(), np.abs(expected).max()
+    assert worst <= tolerance * scale, f"off by {worst:.3g} where the largest value is {scale:.3g}"
+
+
+def drawn(fill: Any, stream: str, shape: tuple[int, ...], dtype: str, seed: int = SEED, **options: Any) -> Array:
+    samples, draws = range(oracle_models.BATCH), range(N_DRAWS)
+    values = draw(fill, shape, seed=seed, stream=stream, samples=samples, draws=draws, dtype=dtype, **options)
+    return values.astype(np.float64)
+
+
+def each(
+    oracle: Explained, score: Any, gradient: Any, x: Array, *arrays: Array, targets: Sequence[int] = TARGETS
+) -> Array:
+    rows = []
+    for b, target in enumerate(targets):
+        of_b = [a[:, b : b + 1] for a in arrays]
+        rows.append(oracle(lambda v, t=target: score(v, t), lambda v, t=target: gradient(v, t), x[b : b + 1], *of_b))
+    return np.concatenate(rows)
+
+
+def saliency(s: Setting) -> None:
+    expected = s.each(lambda f, df, x: oracles.saliency(df, x))
+    found = s.explain(whence.Saliency())
+    s.close(found.attributions, expected)
+    s.close(found.score, s.each(lambda f, df, x: np.array([f(x[0])])))
+    same = s.each(lambda f, df, x: oracles.saliency(df, x), targets=[1] * len(s.x))
+    s.close(s.explain(whence.Saliency(), 1).attributions, same)
+    s.close(s.explain(whence.Saliency(), lambda y: y[:, 1]).attributions, same)
+    predicted = [int(np.argmax([s.net.score(row, t) for t in range(oracle_models.N_CLASSES)])) for row in s.x]
+    best = s.each(lambda f, df, x: oracles.saliency(df, x), targets=predicted)
+    s.close(s.explain(whence.Saliency(), None).attributions, best)
+
+
+def input_x_gradient(s: Setting) -> None:
+    expected = s.each(lambda f, df, x: oracles.input_x_gradient(df, x))
+    s.close(s.explain(whence.InputXGradient()).attributions, expected)
+
+
+def _integrated_gradients(s: Setting, rule: str) -> None:
+    for n_steps in (2, 7, 50):
+        found = s.explain(whence.IntegratedGradients(baseline=s.given(s.baseline), n_steps=n_steps, rule=rule))
+        expected = s.each(
+            lambda f, df, x, base, n=n_steps: oracles.integrated_gradients(df, x, base[0], n, rule), s.baseline[None]
+        )
+        s.close(found.attributions, expected)
+        gap = s.each(
+            lambda f, df, x, a, base: oracles.completeness_gap(f, a[0], x, base[0]), expected[None], s.baseline[None]
+        )
+        scale = np.abs(found.score).max()
+        assert np.abs(found.delta - gap).max() <= PROMISED[s.dtype] * scale
+        s.close(found.baseline_score, s.each(lambda f, df, x, base: np.array([f(base[0][0])]), s.baseline[None]))
+
+
+def integrated_gradients_baselines(s: Setting) -> None:
+    constant = np.full(s.x.shape, 0.25)
+    normal_baseline = 0.5 + 2.0 * s.normal("baseline/0", seed=9)[0]
+    for given, meant in (
+        ("zeros", 0 * constant),
+        (0.25, constant),
+        (whence.baselines.Gaussian(0.5, 2.0, seed=9), normal_baseline),
+    ):
+        found = s.explain(whence.IntegratedGradients(baseline=given, n_steps=6), batch_size=5)
+        oracle = s.each(lambda f, df, x, base: oracles.integrated_gradients(df, x, base[0], 6), meant[None])
+        s.close(found.attributions, oracle)
+
+
+def integrated_gradients_tol(s: Setting, tol: float = 0.01) -> None:
+    """The error that `tol` promises, against the midpoint rule with 2000 steps."""
+    found = s.explain(whence.IntegratedGradients(baseline=s.given(s.baseline), tol=tol))
+    exact = s.each(lambda f, df, x, base: oracles.integrated_gradients(df, x, base[0], 2000), s.baseline[None])
+    error = np.linalg.norm(found.attributions - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    notes = found.provenance.notes
+    assert len(notes["n_steps"]) == len(notes["estimated_error"]) == len(s.x)
+    assert max(notes["estimated_error"]) <= tol and max(notes["n_steps"]) <= 1000
+    assert error.max() <= 1.5 * tol, (error, notes)
+
+
+def _noise_tunnel(s: Setting, kind: str) -> None:
+    for relative in (True, False):
+        noise = s.noise("noise_tunnel/0", relative)
+        for inner, explain in _inner(s):
+            options = {"n_samples": N_DRAWS, "stdev": STDEV, "relative": relative, "seed": SEED, "inner": inner}
+            found = s.explain(whence.NoiseTunnel(kind=kind, **options), batch_size=5)
+            mean, error = _summary(s, kind, explain, noise)
+            s.close(found.attributions, mean)
+            s.close(found.std_error, error)
+        named = {"smoothgrad": whence.SmoothGrad, "smoothgrad_squared": whence.SmoothGradSquared}
+        method = named.get(kind, whence.VarGrad)(n_samples=N_DRAWS, stdev=STDEV, relative=relative, seed=SEED)
+        s.close(s.explain(method).attributions, _summary(s, kind, _inner(s)[0][1], noise)[0])
+
+
+def _inner(s: Setting) -> list[tuple[whence.Method, Explained]]:
+    zero = np.zeros((1, oracle_models.N_FEATURES))
+    return [
+        (whence.Saliency(), oracles.saliency),
+        (whence.InputXGradient(), oracles.input_x_gradient),
+        (whence.IntegratedGradients(n_steps=4), lambda df, x: oracles.integrated_gradients(df, x, zero, 4)),
+    ]
+
+
+def _summary(s: Setting, kind: str, explain: Explained, noise: Array) -> tuple[Array, Array]:
+    """A kind of noise tunnel and its standard error, from the oracles."""
+    oracle = getattr(oracles, kind)
+    mean = s.each(lambda f, df, x, e: oracle(lambda v: explain(df, v), x, e), noise)
+
+    def error(f: Any, df: Any, x: Array, e: Array) -> Array:
+        if kind == "vargrad":
+            return oracles.vargrad_standard_error(lambda v: explain(df, v), x, e)
+        terms = oracles.noisy_terms(lambda v: explain(df, v), x, e)
+        return oracles.standard_error(terms if kind == "smoothgrad" else terms**2)
+
+    return mean, s.each(error, noise)
+
+
+def _baseline_draws(s: Setting) -> list[tuple[Any, Array]]:
+    """What is given as a distribution of baselines, and the draws [draw, B, ...] that it stands for."""
+    shape = (oracle_models.N_FEATURES,)
+    return [
+        (0.25, np.full((N_DRAWS, *s.x.shape), 0.25)),
+        (whence.baselines.DataSet(s.given(s.rows), seed=9), s.rows[drawn_rows(len(s.rows), 9)]),
+        (s.given(s.rows), s.rows[drawn_rows(len(s.rows), 0)]),
+        (whence.baselines.Gaussian(0.5, 2.0, seed=9), 0.5 + 2.0 * s.normal("baseline/0", seed=9)),
+        (whence.baselines.Uniform(-1.0, 2.0, seed=9), -1 + 3 * drawn(uniform, "baseline/0", shape, s.dtype, 9)),
+    ]
+
+
+def drawn_rows(n: int, seed: int) -> npt.NDArray[np.int64]:
+    """Indices [draw, B] of rows, each as likely as the others."""
+    return np.floor(drawn(uniform, "baseline/row", (), "float64", seed) * n).astype(np.int64)
+
+
+def gradient_shap(s: Setting) -> None:
+    alphas = drawn(uniform, "gradient_shap/alpha/None", (), s.dtype)
+    for stdev in (0.0, 0.2):
+        noise = stdev * s.normal("gradient_shap/noise/0")
+        for given, baselines in _baseline_draws(s):
+            method = whence.GradientSHAP(baseline=given, n_samples=N_DRAWS, stdev=stdev, seed=SEED)
+            found = s.explain(method, batch_size=5)
+            draws = (baselines, alphas, noise)
+            mean = s.each(lambda f, df, x, *d: oracles.expected_gradients(df, x, *d), *draws)
+            s.close(found.attributions, mean)
+            terms = s.each(
+                lambda f, df, x, *d: oracles.standard_error(oracles.expected_gradients_terms(df, x, *d)), *draws
+            )
+            s.close(found.std_error, terms)
+            gap = s.each(
+                lambda f, df, x, a, base: oracles.expected_completeness_gap(f, a[0], x, base), mean[None], baselines
+            )
+            assert np.abs(found.delta - gap).max() <= PROMISED[s.dtype] * np.abs(found.score).max()
+
+
+def two_inputs(s: Setting) -> None:
+    """A model of two tensors is a model of their features side by side; rows of a data set stay together."""
+    x, rows = s.given(s.x), s.given(s.rows)
+    first, second = x[:, :2], x[:, 2:]
+    model = whence.wrap(s.forward_of_halves, framework=s.framework)
+    method = whence.IntegratedGradients(baseline=(s.given(s.baseline)[:, :2], s.given(s.baseline)[:, 2:]), n_steps=5)
+    found = method.explain(model, (first, second), TARGETS).numpy()
+    oracle = s.each(lambda f, df, x, base: oracles.integrated_gradients(df, x, base[0], 5), s.baseline[None])
+    s.close(np.concatenate(found.attributions, axis=1), oracle)
+
+    data = whence.baselines.DataSet((rows[:, :2], rows[:, 2:]), seed=9)
+    shap = whence.GradientSHAP(baseline=data, n_samples=N_DRAWS, stdev=0.2, seed=SEED)
+    halves = [s.normal(f"gradient_shap/noise/{leaf}", (size,)) for leaf, size in ((0, 2), (1, 4))]
+    draws = (
+        s.rows[drawn_rows(len(rows), 9)],
+        drawn(uniform, "gradient_shap/alpha/None", (), s.dtype),
+        0.2 * np.concatenate(halves, axis=2),
+    )
+    found = shap.explain(model, (first, second), TARGETS).numpy()
+    oracle = s.each(lambda f, df, x, *d: oracles.expected_gradients(df, x, *d), *draws)
+    s.close(np.concatenate(found.attributions, axis=1), oracle)
+
+
+CASES: dict[str, Callable[[Setting], None]] = {
+    "saliency": saliency,
+    "input_x_gradient": input_x_gradient,
+    **{f"integrated_gradients {rule}": lambda s, rule=rule: _integrated_gradients(s, rule) for rule in RULES},
+    "integrated_gradients baselines": integrated_gradients_baselines,
+    "integrated_gradients tol": integrated_gradients_tol,
+    **{
+        f"noise_tunnel {kind}": lambda s, kind=kind: _noise_tunnel(s, kind)
+        for kind in ("smoothgrad", "smoothgrad_squared", "vargrad")
+    },
+    "gradient_shap": gradient_shap,
+    "two inputs": two_inputs,
+}
+
+
+def check(framework: str, case: str, dtype: str, activation: str) -> None:
+    """One of `CASES` on one framework; AssertionError says by how much it is off."""
+    CASES[case](Setting(framework, dtype, activation))

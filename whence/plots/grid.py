@@ -1,0 +1,98 @@
+"""A row per sample: the image, the map of its attributions, and the map over the grey image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.core.errors import ParameterError
+from whence.core.explanation import Explanation
+from whence.plots.heatmap import HeatMap
+from whence.plots.images import channels_last, chosen_input, grey, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE = 2.2
+"""Inches of a picture."""
+
+
+def plot(
+    explanation: Explanation, *, layout: str | None = None, samples: int | Sequence[int] | None = None,
+    input: Any = None, **heat_map: Any,
+) -> Figure:  # fmt: skip
+    """Draw image attributions, one row per sample: the image, the signed map, the map over the grey image.
+
+    ``layout``: ``"NCHW"``, ``"NHWC"`` or ``"NHW"``, where the explanation does not know it. ``samples``: positions in
+    the batch, the first eight if None. ``input``: which of several inputs. Others, ``percentile``, ``channels``,
+    ``cmap`` and ``alpha``, are those of ``HeatMap``. Attributions of a layer are drawn at the layer's own resolution.
+    Returns a matplotlib figure that belongs to no window. Raises ParameterError where the layout is not known.
+    """
+    from matplotlib.figure import Figure
+
+    style = HeatMap(**heat_map)
+    plain = explanation.numpy()
+    values, images = chosen_input(plain, input)
+    layer = plain.params.get("layer")
+    where = "the attributions" if layer is None else f"the attributions of layer {layer!r}"
+    # "NHW" says of a layer nothing: its channels stand where the framework has them
+    known = layout or plain.provenance.layout
+    maps = style.maps(channels_last(values, known, where))
+    pictures = None if images is None else channels_last(images, known, "the inputs")
+    rows = _positions(samples, len(maps))
+    columns = 1 if pictures is None else 3
+    figure = Figure(figsize=(SIDE * columns + 0.6, (SIDE + 0.35) * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, sample in zip(axes, rows, strict=True):
+        heat = line[columns // 2]
+        limit = style.limit(maps[sample])
+        drawn = heat.imshow(maps[sample], cmap=style.cmap, vmin=-limit, vmax=limit, interpolation="nearest")
+        bar = figure.colorbar(drawn, ax=heat, shrink=0.8, ticks=[-limit, 0, limit])
+        bar.ax.set_yticklabels([f"{-limit:.2g}", "0", f"{limit:.2g}"], fontsize=7)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        if pictures is not None:
+            _image(line[0], shown(pictures[[sample]])[0])
+            _over(line[2], grey(pictures[[sample]])[0], style.overlay(maps[sample], limit))
+        line[0].set_title(_title(plain, sample), loc="left", fontsize=9)
+    names = ["attributions"] if pictures is None else ["image", "attributions", "over the image"]
+    for axis, name in zip(axes[-1], names, strict=True):
+        axis.set_xlabel(name if layer is None or axis is axes[-1][0] else f"{name}, {layer}", fontsize=8, color="0.4")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def _positions(samples: int | Sequence[int] | None, batch: int) -> list[int]:
+    if samples is None:
+        return list(range(min(batch, 8)))
+    rows = [int(s) for s in np.atleast_1d(np.asarray(samples))]
+    if not rows or any(not 0 <= row < batch for row in rows):
+        raise ParameterError(
+            "samples", received=repr(samples), valid=f"positions in the batch, from 0 to {batch - 1}"
+        )
+    return rows
+
+
+def _title(explanation: Explanation, sample: int) -> str:
+    """``sample 3: target 7, score 12.4``."""
+    target = explanation.target
+    index = [] if target is None else [int(i) for i in np.atleast_1d(target[sample])]
+    named = f"target {index[0] if len(index) == 1 else tuple(index)}, " if index else ""
+    return f"sample {sample}: {named}score {float(explanation.score[sample]):.4g}"
+
+
+def _image(axis: Axes, image: np.ndarray) -> None:
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def _over(axis: Axes, image: np.ndarray, colours: np.ndarray) -> None:
+    """The colours stretched over the image, which is lightened so that both can be told apart."""
+    height, width = image.shape
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    _image(axis, 0.35 + 0.65 * image)
+    axis.imshow(colours, extent=extent, interpolation="nearest")
+    axis.set(xlim=extent[:2], ylim=extent[2:])
