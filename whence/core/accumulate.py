@@ -38,11 +38,10 @@ class Moments:
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both parts together."""
-        count = self.count + other.count
-        step = other.mean - self.mean
-        share = other.count / count
+        n, step = self.count + other.count, other.mean - self.mean
+        share = other.count / n
         return Moments(
-            count, self.mean + step * share, self.deviations + other.deviations + step * step * (self.count * share)
+            n, self.mean + step * share, self.deviations + other.deviations + step * step * (self.count * share)
         )
 
     @property
@@ -51,7 +50,46 @@ class Moments:
         return self.deviations / self.count
 
     def std_error(self, ops: Ops) -> Tensor:
-        """Standard error of the mean; infinite knowledge is not claimed from one draw: NaN there."""
+        """Standard error of the mean; NaN for a single draw, which tells nothing of it."""
         if self.count < 2:
             return self.deviations * float("nan")
         return ops.sqrt(self.deviations / (self.count * (self.count - 1)))
+
+
+@dataclass(frozen=True)
+class HigherMoments:
+    """Moments with the sums of third and fourth powers of deviations, merged part by part (Pébay 2008)."""
+
+    low: Moments
+    third: Tensor
+    fourth: Tensor
+
+    @classmethod
+    def of(cls, ops: Ops, values: Tensor) -> HigherMoments:
+        """The moments over the first axis."""
+        mean = ops.mean(values, axis=0)
+        d = values - mean
+        low = Moments(ops.shape(values)[0], mean, ops.sum(d**2, axis=0))
+        return cls(low, ops.sum(d**3, axis=0), ops.sum(d**4, axis=0))
+
+    def merge(self, other: HigherMoments) -> HigherMoments:
+        """The moments of both parts together."""
+        a, b, m2a, m2b = self.low.count, other.low.count, self.low.deviations, other.low.deviations
+        n, step = a + b, other.low.mean - self.low.mean
+        third = self.third + other.third + step**3 * (a * b * (a - b) / n**2) + 3 * step * (a * m2b - b * m2a) / n
+        fourth = (
+            self.fourth
+            + other.fourth
+            + step**4 * (a * b * (a * a - a * b + b * b) / n**3)
+            + 6 * step**2 * (a * a * m2b + b * b * m2a) / n**2
+            + 4 * step * (a * other.third - b * self.third) / n
+        )
+        return HigherMoments(self.low.merge(other.low), third, fourth)
+
+    def variance_std_error(self, ops: Ops) -> Tensor:
+        """Standard error of the variance, the mean of squared deviations: sqrt((m4 - m2^2) / (n - 1))."""
+        n = self.low.count
+        if n < 2:
+            return self.fourth * float("nan")
+        spread = self.fourth / n - self.low.variance**2
+        return ops.sqrt(ops.maximum(spread, ops.zeros_like(spread)) / (n - 1))

@@ -21,7 +21,7 @@ from whence.core.layout import Layout
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import Fill, draw, normal, uniform
 from whence.core.tree import Structure, flatten
-from whence.core.validation import non_negative
+from whence.core.validation import integer, non_negative
 
 if TYPE_CHECKING:
     from whence.core.context import Context
@@ -72,6 +72,7 @@ class Gaussian(Distribution):
 
     def __post_init__(self) -> None:
         non_negative("stdev", self.stdev)
+        integer("seed", self.seed)
 
     def sample(
         self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
@@ -86,6 +87,9 @@ class Uniform(Distribution):
     low: float = 0.0
     high: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        integer("seed", self.seed)
 
     def sample(
         self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
@@ -106,8 +110,8 @@ def _draw(
         stream=f"baseline/{leaf}",
         samples=sample_ids,
         draws=draws,
-        dtype=ops.dtype(x),
         channel_axis=channel,
+        dtype=ops.dtype(x),
     )
 
 
@@ -120,7 +124,8 @@ class DataSet(Distribution):
     arrays: tuple[np.ndarray, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arrays", tuple(host(leaf) for leaf in flatten(self.data)[0]))
+        integer("seed", self.seed)
+        object.__setattr__(self, "arrays", tuple(_numbers(leaf) for leaf in flatten(self.data)[0]))
 
     def sample(
         self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
@@ -193,7 +198,7 @@ def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sa
             received=f"an array of shape {ops.shape(value)}",
             valid=f"shape {shape}, {(1, *shape[1:])} or {shape[1:]}",
         )
-    return ops.broadcast_to(ops.asarray(value, like=x, dtype=ops.dtype(x)), shape)
+    return ops.broadcast_to(ops.stop_gradient(ops.asarray(value, like=x, dtype=ops.dtype(x))), shape)
 
 
 def at_place(ctx: Context, baseline: Any) -> tuple[Tensor, ...]:

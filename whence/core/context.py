@@ -134,13 +134,11 @@ class Context:
         self, fill: Fill, *, seed: int, stream: str, draws: Sequence[int], samples: slice, leaf: int | None = None
     ) -> np.ndarray:
         """Host values ``[k, b, ...]`` shaped like ``x[leaf]``, or ``[k, b]`` where no leaf is named."""
-        if leaf is None:
-            shape: tuple[int, ...] = ()
-            channel, dtype = None, "float64"
-        else:
-            shape = self.ops.shape(self.x[leaf])[1:]
-            axis = self.layout(leaf).channel
-            channel, dtype = (None if axis is None else axis - 1), self.ops.dtype(self.x[leaf])
+        shape: tuple[int, ...] = ()
+        channel = None
+        if leaf is not None:
+            shape, axis = self.ops.shape(self.x[leaf])[1:], self.layout(leaf).channel
+            channel = None if axis is None else axis - 1
         return draw(
             fill,
             shape,
@@ -148,8 +146,8 @@ class Context:
             stream=f"{stream}/{leaf}",
             samples=self.sample_ids[samples],
             draws=draws,
-            dtype=dtype,
             channel_axis=channel,
+            dtype=self.ops.dtype(self.x[leaf or 0]),
         )
 
     def like(self, values: Any, leaf: int = 0) -> Tensor:

@@ -44,7 +44,8 @@ class Method(ABC):
     """Base of all methods.
 
     ``layer`` names the layer whose output is attributed, the inputs if None: the method is then applied to the rest of
-    the network as a function of that layer's output. ``neuron`` explains one activation, ``("conv2", (3, 4, 4))``,
+    the network as a function of that layer's output. A baseline is still given as an input, and its activation is the
+    baseline at the layer. ``neuron`` explains one activation, ``("conv2", (3, 4, 4))``,
     instead of the model's output; its index leaves out the batch axis.
     """
 
@@ -123,7 +124,7 @@ def _native(model: Model, name: str, leaf: Any) -> Tensor:
     """An input as the model's own tensor; NumPy is placed on its device, other frameworks only when asked."""
     ops = model.ops
     if ops.is_tensor(leaf):
-        return leaf
+        return ops.stop_gradient(leaf)
     if isinstance(leaf, np.ndarray):
         return model.place(leaf)
     if model.options.convert and hasattr(leaf, "__dlpack__"):

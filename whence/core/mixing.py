@@ -10,30 +10,32 @@ import numpy as np
 
 from whence.core.accumulate import HALF
 from whence.core.errors import BatchMixingWarning
-from whence.core.ops import Tensor
+from whence.core.ops import Ops, Tensor
 
 if TYPE_CHECKING:
     from whence.core.context import Context
 
 
 def warn_if_mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> None:
-    """Does the first row's score change when the other rows are replaced by it? Asked once per model."""
-    k, b = ctx.ops.shape(score)
-    if k * b == 1:
-        return
-    verdict = ctx.model.store.get((ctx.model.key, "mixing"), lambda: _mixing(ctx, call, arguments, score))
-    if verdict:
+    """Does one row's score change when the other rows are replaced by it? Asked until it is known for the model."""
+    store, key = ctx.model.store, (ctx.model.key, "mixing")
+    verdict = store.get(key, str) if key in store else _mixing(ctx, call, arguments, score)
+    if verdict is not None and store.get(key, lambda: verdict):
         warnings.warn(verdict, BatchMixingWarning, stacklevel=2)
 
 
-def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> str:
-    """The warning for a model that mixes the samples of a batch; empty if it does not."""
+def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> str | None:
+    """The warning for a model that mixes the samples of a batch; empty if it does not, None where rows are alike."""
     ops, (k, b) = ctx.ops, ctx.ops.shape(score)
+    if not _differ(ops, score):
+        return None
     if not ops.static_shapes:
-        # two rows are enough where a new shape costs nothing
+        # two rows are enough where a new shape costs nothing; the last points of a path differ most
         k, b = (1, 2) if b > 1 else (2, 1)
-        arguments = _map_rows(arguments, lambda x: x[:b], lambda x: x[:k, :b], lambda x: x[:k])
+        arguments = _map_rows(arguments, lambda x: x[:b], lambda x: x[-k:, :b], lambda x: x[-k:])
         score = call(*arguments)[1]
+        if not _differ(ops, score):
+            return None
     copies = _map_rows(
         arguments,
         lambda x: ops.broadcast_to(x[:1], ops.shape(x)),
@@ -51,6 +53,12 @@ def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], 
         f"{together:.6g} among others and {apart:.6g} among copies of itself. Attributions then depend on the batch "
         "as well; use batch_size=1, or a model without statistics over the batch."
     )
+
+
+def _differ(ops: Ops, score: Tensor) -> bool:
+    """Whether the rows are told apart by their finite scores, so that mixing them would show."""
+    values = np.asarray(ops.to_numpy(score), np.float64)
+    return bool(np.isfinite(values).all() and np.ptp(values) > 0)
 
 
 def _map_rows(

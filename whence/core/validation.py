@@ -19,6 +19,12 @@ def positive_int(name: str, value: Any) -> None:
         raise ParameterError(name, received=repr(value), valid="an int >= 1")
 
 
+def integer(name: str, value: Any) -> None:
+    """Raise ParameterError unless ``value`` is an int, as seeds are."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ParameterError(name, received=repr(value), valid="an int")
+
+
 def non_negative(name: str, value: Any) -> None:
     """Raise ParameterError unless ``value`` is a finite number >= 0."""
     if not isinstance(value, Real) or isinstance(value, bool) or not isfinite(value) or value < 0:

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 from einops import rearrange
 
-from whence.core.accumulate import Moments, sum_dtype
+from whence.core.accumulate import HigherMoments, sum_dtype
 from whence.core.batching import tile_points
 from whence.core.context import Context
 from whence.core.errors import ParameterError
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import normal
-from whence.core.validation import non_negative, one_of, positive_int
+from whence.core.validation import integer, non_negative, one_of, positive_int
 from whence.methods.gradient import Saliency
 
 KINDS = ("smoothgrad", "smoothgrad_squared", "vargrad")
@@ -32,6 +32,9 @@ class NoiseTunnel(Method):
     ``kind``: ``"smoothgrad"`` (mean), ``"smoothgrad_squared"`` (mean of squares) or ``"vargrad"`` (variance).
     ``stdev``: of the noise, as a share of each sample's range (max - min) where ``relative``, else absolute.
     The layer and the neuron are those of ``inner`` unless given here; at a layer, the noise is added to its output.
+
+    Source: Smilkov et al. 2017, arXiv 1706.03825; Hooker et al. 2019, arXiv 1806.10758; Adebayo et al. 2018,
+    arXiv 1810.03292.
     """
 
     name: ClassVar[str] = "noise_tunnel"
@@ -46,6 +49,7 @@ class NoiseTunnel(Method):
     def __post_init__(self) -> None:
         positive_int("n_samples", self.n_samples)
         non_negative("stdev", self.stdev)
+        integer("seed", self.seed)
         one_of("kind", self.kind, KINDS)
         if not isinstance(self.inner, Method):
             raise ParameterError(
@@ -90,18 +94,16 @@ class NoiseTunnel(Method):
         noise = ctx.draw(normal, seed=self.seed, stream="noise_tunnel", draws=draws, samples=slice(None), leaf=leaf)
         return rearrange(ctx.x[leaf] + scale * ctx.like(noise, leaf), "k b ... -> (k b) ...")
 
-    def _moments(self, ops: Ops, values: Tensor, draws: int) -> Moments:
+    def _moments(self, ops: Ops, values: Tensor, draws: int) -> HigherMoments:
         values = rearrange(ops.astype(values, sum_dtype(ops.dtype(values))), "(k b) ... -> k b ...", k=draws)
-        values = values * values if self.kind == "smoothgrad_squared" else values
-        mean = ops.mean(values, axis=0)
-        return Moments(draws, mean, ops.sum((values - mean) ** 2, axis=0))
+        return HigherMoments.of(ops, values * values if self.kind == "smoothgrad_squared" else values)
 
-    def _result(self, ops: Ops, found: list[Moments]) -> Attribution:
-        if self.kind != "vargrad":
-            return Attribution(tuple(m.mean for m in found), std_error=tuple(m.std_error(ops) for m in found))
-        # of a variance, for normal values: sigma^2 sqrt(2 / (n - 1))
-        error = (2 / (self.n_samples - 1)) ** 0.5 if self.n_samples > 1 else float("nan")
-        return Attribution(tuple(m.variance for m in found), std_error=tuple(m.variance * error for m in found))
+    def _result(self, ops: Ops, found: list[HigherMoments]) -> Attribution:
+        if self.kind == "vargrad":
+            return Attribution(
+                tuple(m.low.variance for m in found), std_error=tuple(m.variance_std_error(ops) for m in found)
+            )
+        return Attribution(tuple(m.low.mean for m in found), std_error=tuple(m.low.std_error(ops) for m in found))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

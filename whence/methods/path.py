@@ -20,7 +20,7 @@ from whence.core.method import Attribution, Method
 from whence.core.ops import Tensor
 from whence.core.sampling import normal, uniform
 from whence.core.tree import flatten
-from whence.core.validation import non_negative, one_of, positive_int
+from whence.core.validation import integer, non_negative, one_of, positive_int
 from whence.methods.adaptive import integrate_adaptively
 
 
@@ -102,6 +102,7 @@ class GradientSHAP(Method):
     def __post_init__(self) -> None:
         positive_int("n_samples", self.n_samples)
         non_negative("stdev", self.stdev)
+        integer("seed", self.seed)
 
     def compute(self, ctx: Context) -> Attribution:
         distribution = self._distribution()

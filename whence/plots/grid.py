@@ -57,9 +57,10 @@ def plot(
             _image(line[0], shown(pictures[[sample]])[0])
             _over(line[2], grey(pictures[[sample]])[0], style.overlay(maps[sample], limit))
         line[0].set_title(_title(plain, sample), loc="left", fontsize=9)
-    names = ["attributions"] if pictures is None else ["image", "attributions", "over the image"]
+    heading = "attributions" if layer is None else f"attributions of {layer}"
+    names = [heading] if pictures is None else ["image", heading, "over the image"]
     for axis, name in zip(axes[-1], names, strict=True):
-        axis.set_xlabel(name if layer is None or axis is axes[-1][0] else f"{name}, {layer}", fontsize=8, color="0.4")
+        axis.set_xlabel(name, fontsize=8, color="0.4")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -78,7 +78,7 @@ def differences(fn: Function, xs: Sequence[np.ndarray], cotangent: np.ndarray) -
 def gradient_checks(ops: Ops, place: Place, dtype: str) -> Iterator[Check]:
     """``vjp``, ``custom_vjp`` and ``compile`` of one element type."""
     if not ops.differentiable:
-        yield Check("vjp is refused", lambda: _refused(ops, place))
+        yield Check(f"vjp is refused[{dtype}]", lambda: _refused(ops, place))
         return
     tensor = _placer(place, dtype)
     for name, fn, xs in functions():

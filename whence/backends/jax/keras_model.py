@@ -27,11 +27,17 @@ class KerasModel(JaxModel):
             keras_layers.require_dtype(self.target, self.ops, names, leaves)
 
     def state(self) -> tuple[Static, Any]:
-        trainable, others = self.target.trainable_variables, self.target.non_trainable_variables
-        return Static(None), ([v.value for v in trainable], [v.value for v in others])
+        return Static(None), [v.value for v in self.target.variables]
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
-        if "training" in self.target._call_signature.parameters:
-            kwargs = {"training": False, **kwargs}
-        with keras_layers.layer_calls(self.target, calls):
-            return self.target.stateless_call(*arrays, *args, **kwargs)[0]
+        import keras
+
+        given = list(zip(self.target.variables, arrays, strict=True))
+        with keras.StatelessScope(state_mapping=given), keras_layers.layer_calls(self.target, calls):
+            return self.target(*args, **{"training": False, **kwargs})
+
+    def _arguments(self, inputs: Any) -> tuple[Args, Kwargs]:
+        if self.options.unpack is None and isinstance(inputs, (tuple, list, dict)):
+            separately = keras_layers.takes_separately(self.target, inputs)
+            return self.with_options(unpack=separately)._arguments(inputs)
+        return super()._arguments(inputs)

@@ -11,6 +11,7 @@ from whence.backends.numpy.ops import NumpyOps, ops
 from whence.core.errors import CapabilityError
 from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
 from whence.core.ops import Tensor
+from whence.core.tree import sequence
 
 
 class CallableModel(Model):
@@ -28,7 +29,7 @@ class CallableModel(Model):
     def run(
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        args, kwargs = self._arguments(inputs)
+        args, kwargs = self._arguments(_own(inputs))
         output = self._select_output(self._call(*args, **kwargs))
         return _numbers(output), LayerCalls(edits, taps).finish(())
 
@@ -66,6 +67,13 @@ class EstimatorModel(CallableModel):
 
     def _select_output(self, output: Any) -> Tensor:
         return output if self.options.output in self.METHODS else super()._select_output(output)
+
+
+def _own(inputs: Any) -> Any:
+    """Copies that the model may write on."""
+    if isinstance(inputs, dict):
+        return {key: np.array(x) for key, x in inputs.items()}
+    return sequence(type(inputs), map(np.array, inputs)) if isinstance(inputs, (tuple, list)) else np.array(inputs)
 
 
 def _numbers(output: Tensor) -> Tensor:

@@ -26,10 +26,10 @@ _LOOPS = ("While", "StatelessWhile")
 def emit_graph(graph: Any, inputs: Sequence[Tensor], data: Sequence[bool], visit: Visit) -> list[Tensor]:
     """The outputs of ``graph`` at ``inputs``; ``data`` says which inputs depend on the attributed input."""
     values = {placeholder.name: x for placeholder, x in zip(graph.inputs, inputs, strict=True)}
-    reached = _reached(graph, data)
-    needed = _needed(graph)
-    for operation in graph.get_operations():
-        if operation.name not in needed or operation.type == "Placeholder":
+    order = _ordered(graph)
+    reached = _reached(graph, order, data)
+    for operation in order:
+        if operation.outputs[0].name in values:
             continue
         given = [values[x.name] for x in operation.inputs]
         depends = [x.name in reached for x in operation.inputs]
@@ -95,7 +95,7 @@ def _emit_loop(
 ) -> list[Tensor]:
     # what depends on the input after any number of turns
     while True:
-        after = _reached(body, depends)
+        after = _reached(body, _ordered(body), depends)
         widened = [was or x.name in after for was, x in zip(depends, body.outputs, strict=True)]
         if widened == depends:
             break
@@ -111,10 +111,10 @@ def _emit_loop(
     return _listed(tf.while_loop(goes_on, turn, inputs, shape_invariants=shapes, parallel_iterations=1))
 
 
-def _reached(graph: Any, data: Sequence[bool]) -> set[str]:
+def _reached(graph: Any, order: Sequence[Any], data: Sequence[bool]) -> set[str]:
     """Names of the tensors that depend on the inputs marked in ``data``."""
     names = {x.name for x, depends in zip(graph.inputs, data, strict=True) if depends}
-    for operation in graph.get_operations():
+    for operation in order:
         if operation.type not in _SIZES and any(x.name in names for x in operation.inputs):
             names.update(x.name for x in operation.outputs)
     return names
@@ -124,16 +124,23 @@ _SIZES = ("Shape", "ShapeN", "Size", "Rank", "TensorListReserve", "TensorListEle
 """Operations that look at how large a tensor is, not at what it holds."""
 
 
-def _needed(graph: Any) -> set[str]:
-    """Names of the operations that the outputs are made from."""
-    names: set[str] = set()
-    waiting = [x.op for x in graph.outputs]
+def _ordered(graph: Any) -> list[Any]:
+    """The operations that the outputs are made from, each after its inputs.
+
+    The graph's own order will not do: a loop that was differentiated before has inputs that were made after it.
+    """
+    order: list[Any] = []
+    seen: set[str] = set()
+    waiting = [(x.op, False) for x in graph.outputs]
     while waiting:
-        operation = waiting.pop()
-        if operation.name not in names:
-            names.add(operation.name)
-            waiting.extend(x.op for x in operation.inputs)
-    return names
+        operation, has_inputs = waiting.pop()
+        if has_inputs:
+            order.append(operation)
+        elif operation.name not in seen:
+            seen.add(operation.name)
+            waiting.append((operation, True))
+            waiting.extend((x.op, False) for x in operation.inputs)
+    return order
 
 
 def _function(graph: Any, name: str) -> Any:

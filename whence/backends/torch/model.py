@@ -46,8 +46,12 @@ class TorchModel(Model):
         return InterceptedModel(self, rules, reference)
 
     def _call(self, inputs: Any) -> Tensor:
-        args, kwargs = self._arguments(inputs)
+        args, kwargs = self._arguments(_own(inputs, channels_last=self._convolves()))
         return self._select_output(self.target(*args, **kwargs))
+
+    def _convolves(self) -> bool:
+        """Whether images are best given channels last in memory."""
+        return False
 
 
 class FunctionModel(TorchModel):
@@ -74,7 +78,7 @@ class ModuleModel(TorchModel):
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not edits and not taps:
-            return self._call(_convolution_friendly(self.target, inputs)), {}
+            return self._call(inputs), {}
         calls, module = LayerCalls(edits, taps), uncompiled(self.target)
         if isinstance(module, torch.jit.ScriptModule):
             raise LayerError(
@@ -83,8 +87,11 @@ class ModuleModel(TorchModel):
                 valid="the module before torch.jit",
             )
         with _hooks(module, calls):
-            output = type(self)(module, self.options)._call(_convolution_friendly(module, inputs))
+            output = type(self)(module, self.options)._call(inputs)
         return output, calls.finish(self.layers())
+
+    def _convolves(self) -> bool:
+        return any(isinstance(m, torch.nn.Conv2d) for m in self.target.modules())
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
@@ -116,6 +123,9 @@ class KerasModel(ModuleModel):
 
         return layout_of(self.target)
 
+    def _convolves(self) -> bool:
+        return False
+
     def layers(self) -> tuple[str, ...]:
         from whence.backends.keras_layers import layer_names
 
@@ -138,19 +148,15 @@ def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
     return original if isinstance(original, torch.nn.Module) else module
 
 
-def _convolution_friendly(module: torch.nn.Module, inputs: Any) -> Any:
-    """Images in the memory format in which convolutions run fastest; the values are the same."""
+def _own(inputs: Any, *, channels_last: bool) -> Any:
+    """Copies that the model may write on; images in the memory format in which convolutions run fastest."""
     if isinstance(inputs, dict):
-        return {key: _convolution_friendly(module, x) for key, x in inputs.items()}
+        return {key: _own(x, channels_last=channels_last) for key, x in inputs.items()}
     if isinstance(inputs, (tuple, list)):
-        return sequence(type(inputs), [_convolution_friendly(module, x) for x in inputs])
-    if (
-        inputs.ndim == 4
-        and inputs.is_floating_point()
-        and any(isinstance(m, torch.nn.Conv2d) for m in module.modules())
-    ):
-        return inputs.contiguous(memory_format=torch.channels_last)
-    return inputs
+        return sequence(type(inputs), [_own(x, channels_last=channels_last) for x in inputs])
+    if channels_last and inputs.ndim == 4 and inputs.is_floating_point():
+        return inputs.clone(memory_format=torch.channels_last)
+    return inputs.clone(memory_format=torch.contiguous_format)
 
 
 @contextmanager

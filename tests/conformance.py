@@ -1,0 +1,34 @@
+"""Which methods the conformance kit runs on in every framework, small so that compilation dominates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import whence
+from whence.baselines import Gaussian
+from whence.testing import Check, method_checks
+
+METHODS: tuple[whence.Method, ...] = (
+    whence.Saliency(),
+    whence.InputXGradient(),
+    whence.IntegratedGradients(n_steps=4),
+    whence.IntegratedGradients(tol=0.02),
+    whence.GradientSHAP(n_samples=5, stdev=0.1, baseline=Gaussian()),
+    whence.SmoothGrad(n_samples=4),
+    whence.SmoothGradSquared(n_samples=4),
+    whence.VarGrad(n_samples=4),
+    whence.NoiseTunnel(inner=whence.IntegratedGradients(n_steps=3), n_samples=3),
+    whence.IntegratedGradients(n_steps=4, layer="features"),
+    whence.SmoothGrad(n_samples=4, neuron=("features", (2,))),
+)
+FEW = (METHODS[0], METHODS[2], METHODS[5])
+"""A method of each engine, for what costs a compilation per check."""
+
+
+def all_checks(framework: str, methods: Sequence[whence.Method], dtypes: Sequence[str] = ("float32", "float64")) -> list[Check]:
+    """The checks of every method, told apart by their number where two are of one name."""
+    return [
+        Check(f"{i} {check.name}", check.body)
+        for i, method in enumerate(methods)
+        for check in method_checks(method, [framework], dtypes=dtypes)
+    ]

@@ -1,0 +1,1 @@
+"""Pages about explanations: the demonstration on handwritten digits, and what the command line shows."""

@@ -1,0 +1,59 @@
+"""What the demonstration runs: every method of the registry, some of them with several settings.
+
+A new method appears by itself, with its defaults. Where defaults do not suit digits of 8 by 8, add it to ``SETTINGS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whence.core.method import Method
+from whence.core.registry import method_class, method_names
+
+Make = Callable[[np.ndarray], Mapping[str, Any]]
+"""From training digits in the framework's layout to the method's parameters."""
+
+SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
+    "integrated_gradients": (
+        ("midpoint rule, 50 steps", lambda _: {}),
+        ("Gauss-Legendre, 50 steps", lambda _: {"rule": "gauss_legendre"}),
+        ("trapezoid rule, 50 steps", lambda _: {"rule": "riemann_trapezoid"}),
+        ("adaptive, tol=0.01", lambda _: {"tol": 0.01}),
+        ("at layer conv2", lambda _: {"layer": "conv2"}),
+    ),
+    "gradient_shap": (("baselines from the training digits", lambda training: {"baseline": training}),),
+}
+BACKGROUND = 100
+"""Training digits that serve as baselines."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method with one setting; ``setting`` is empty for the defaults."""
+
+    name: str
+    setting: str
+    make: Make
+
+    @property
+    def label(self) -> str:
+        """Name and setting."""
+        return f"{self.name}, {self.setting}" if self.setting else self.name
+
+    def method(self, training: np.ndarray) -> Method:
+        """The method, given training digits in the framework's layout."""
+        return method_class(self.name)(**self.make(training))
+
+
+def cases(names: tuple[str, ...] = ()) -> tuple[Case, ...]:
+    """All cases of these methods, of all methods if none is named."""
+    default: tuple[tuple[str, Make], ...] = (("", lambda _: {}),)
+    return tuple(
+        Case(name, setting, make)
+        for name in names or method_names()
+        for setting, make in SETTINGS.get(name, default)
+    )
