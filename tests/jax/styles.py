@@ -48,6 +48,14 @@ def forward(params: Params, x: Array) -> Array:
     return checkpoint_name(x @ params["head"][0] + params["head"][1], "head")
 
 
+def put(variable: nnx.Variable, value: Array) -> None:
+    """Write to a variable, on the oldest Flax too."""
+    if hasattr(variable, "set_value"):
+        variable.set_value(value)
+    else:
+        variable.value = value
+
+
 class NnxAct(nnx.Module):
     def __call__(self, x: Array) -> Array:
         return nnx.relu(x)
@@ -58,7 +66,7 @@ class NnxNet(nnx.Module):
         self.act = NnxAct()
         for name, size in SIZES.items():
             layer = nnx.Linear(*size, rngs=nnx.Rngs(0))
-            layer.kernel[...], layer.bias[...] = weights()[name]
+            layer.kernel, layer.bias = map(nnx.Param, weights()[name])
             setattr(self, name, layer)
 
     def __call__(self, x: Array) -> Array:

@@ -27,6 +27,7 @@ from tests.jax.styles import (
     forward,
     images,
     linen_variables,
+    put,
     weights,
 )
 from whence.core.model import _stores
@@ -129,7 +130,7 @@ def test_changed_parameters_are_seen_without_compiling() -> None:
     before = whence.wrap(net).compile(leaf, "leaf")
     model = whence.wrap(net)
     first = model.compile(leaf, "leaf")(x)
-    net.head.bias[...] = net.head.bias[...] + 1
+    put(net.head.bias, net.head.bias + 1)
     assert relative(model.compile(leaf, "leaf")(x), first + 1) < 1e-6 and len(traces) == 1
     net.extra = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     assert relative(model.compile(leaf, "leaf")(x), first + 1) < 1e-6 and len(traces) == 2, "another structure"
@@ -186,7 +187,7 @@ class Regularised(nnx.Module):
         self.calls = nnx.Variable(jnp.zeros(()))
 
     def __call__(self, x: Array) -> Array:
-        self.calls[...] += 1
+        put(self.calls, self.calls + 1)
         return self.blocks(self.norm(x))
 
 

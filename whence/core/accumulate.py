@@ -36,6 +36,12 @@ class Moments:
     mean: Tensor
     deviations: Tensor
 
+    @classmethod
+    def of(cls, ops: Ops, values: Tensor) -> Moments:
+        """The moments over the first axis."""
+        mean = ops.mean(values, axis=0)
+        return cls(ops.shape(values)[0], mean, ops.sum((values - mean) ** 2, axis=0))
+
     def merge(self, other: Moments) -> Moments:
         """The moments of both parts together."""
         n, step = self.count + other.count, other.mean - self.mean
@@ -67,9 +73,8 @@ class HigherMoments:
     @classmethod
     def of(cls, ops: Ops, values: Tensor) -> HigherMoments:
         """The moments over the first axis."""
-        mean = ops.mean(values, axis=0)
-        d = values - mean
-        low = Moments(ops.shape(values)[0], mean, ops.sum(d**2, axis=0))
+        low = Moments.of(ops, values)
+        d = values - low.mean
         return cls(low, ops.sum(d**3, axis=0), ops.sum(d**4, axis=0))
 
     def merge(self, other: HigherMoments) -> HigherMoments:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from einops import rearrange
 
-from whence.core.accumulate import HigherMoments, sum_dtype
+from whence.core.accumulate import HigherMoments, Moments, sum_dtype
 from whence.core.batching import tile_points
 from whence.core.context import Context
 from whence.core.errors import ParameterError
@@ -70,17 +70,21 @@ class NoiseTunnel(Method):
         return self.inner.needs_gradient
 
     def compute(self, ctx: Context) -> Attribution:
-        ops, found = ctx.ops, None
+        ops, rows = ctx.ops, ctx.rows(gradient=True)
+        moments: Any = HigherMoments if self.kind == "vargrad" else Moments
         scale = tuple(self._scale(ops, x) for x in ctx.x)
-        step = tile_points(self.n_samples, min(ctx.batch, ctx.rows(gradient=True)), ctx.rows(gradient=True),
-                           stretch=not ctx.work.fixed_rows)  # fmt: skip
+        step = tile_points(self.n_samples, min(ctx.batch, rows), rows, stretch=not ctx.work.fixed_rows)
+        found: list[Any] = []
         for start in range(0, self.n_samples, step):
             draws = range(start, min(start + step, self.n_samples))
             noisy = tuple(self._noisy(ctx, leaf, scale[leaf], draws) for leaf in range(len(ctx.x)))
             values = self.inner.compute(ctx.repeated(noisy, draws)).values
-            moments = [self._moments(ops, v, len(draws)) for v in values]
-            found = moments if found is None else [a.merge(b) for a, b in zip(found, moments, strict=True)]
-        return self._result(ops, found or [])
+            new = [moments.of(ops, self._terms(ops, v, len(draws))) for v in values]
+            found = [a.merge(b) for a, b in zip(found, new, strict=True)] if found else new
+        if self.kind == "vargrad":
+            errors = tuple(m.variance_std_error(ops) for m in found)
+            return Attribution(tuple(m.low.variance for m in found), std_error=errors)
+        return Attribution(tuple(m.mean for m in found), std_error=tuple(m.std_error(ops) for m in found))
 
     def _scale(self, ops: Ops, x: Tensor) -> Any:
         if not self.relative:
@@ -94,16 +98,10 @@ class NoiseTunnel(Method):
         noise = ctx.draw(normal, seed=self.seed, stream="noise_tunnel", draws=draws, samples=slice(None), leaf=leaf)
         return rearrange(ctx.x[leaf] + scale * ctx.like(noise, leaf), "k b ... -> (k b) ...")
 
-    def _moments(self, ops: Ops, values: Tensor, draws: int) -> HigherMoments:
+    def _terms(self, ops: Ops, values: Tensor, draws: int) -> Tensor:
+        """What is averaged, ``[k, b, ...]``."""
         values = rearrange(ops.astype(values, sum_dtype(ops.dtype(values))), "(k b) ... -> k b ...", k=draws)
-        return HigherMoments.of(ops, values * values if self.kind == "smoothgrad_squared" else values)
-
-    def _result(self, ops: Ops, found: list[HigherMoments]) -> Attribution:
-        if self.kind == "vargrad":
-            return Attribution(
-                tuple(m.low.variance for m in found), std_error=tuple(m.variance_std_error(ops) for m in found)
-            )
-        return Attribution(tuple(m.low.mean for m in found), std_error=tuple(m.low.std_error(ops) for m in found))
+        return values * values if self.kind == "smoothgrad_squared" else values
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
