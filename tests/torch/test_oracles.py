@@ -45,6 +45,7 @@ def explain(s: Setting, method: whence.Method, target: Any = TARGETS) -> whence.
 @by_dtype
 @by_activation
 def test_layer_is_attributed_as_the_input_of_the_rest(activation: str, dtype: str) -> None:
+    """Baselines are given at the inputs and stand for what the layer makes of them; noise is the layer's own."""
     s = Setting("torch", dtype, activation)
     z = np.stack([s.net.before(row) for row in s.x])
 
@@ -56,8 +57,8 @@ def test_layer_is_attributed_as_the_input_of_the_rest(activation: str, dtype: st
     product = at_layer(lambda f, df, x: oracles.input_x_gradient(df, x))
     s.close(explain(s, whence.InputXGradient(layer="0")).attributions, product)
     for rule in ("riemann_middle", "gauss_legendre"):
-        base = s.rounded(0.3 * z[::-1])
-        method = whence.IntegratedGradients(layer="0", baseline=torch.from_numpy(s.given(base)), n_steps=6, rule=rule)
+        given, base = torch.from_numpy(s.given(s.baseline)), np.stack([s.net.before(row) for row in s.baseline])
+        method = whence.IntegratedGradients(layer="0", baseline=given, n_steps=6, rule=rule)
         path = at_layer(lambda f, df, x, b, r=rule: oracles.integrated_gradients(df, x, b[0], 6, r), base[None])
         s.close(explain(s, method).attributions, path)
     noise = 0.3 * s.normal("noise_tunnel/0", z.shape[1:])
@@ -65,7 +66,7 @@ def test_layer_is_attributed_as_the_input_of_the_rest(activation: str, dtype: st
     mean = at_layer(lambda f, df, x, e: oracles.smoothgrad(lambda v: oracles.saliency(df, v), x, e), noise)
     s.close(smooth.attributions, mean)
     draws = (
-        0.5 + 2.0 * s.normal("baseline/0", z.shape[1:], seed=9),
+        np.apply_along_axis(s.net.before, -1, 0.5 + 2.0 * s.normal("baseline/0", seed=9)),
         drawn(uniform, "gradient_shap/alpha/None", ()),
         0.2 * s.normal("gradient_shap/noise/0", z.shape[1:]),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from inspect import Parameter, getattr_static, signature
 from typing import Any
 
 import numpy as np
 
-from whence.backends.numpy import ops as reference
+from whence.backends.numpy.ops import ops as reference
 from whence.core.backend import Backend
 from whence.core.errors import CapabilityError, LayerError, ShapeError
 from whence.core.layout import Layout
@@ -41,18 +42,18 @@ def check_backend(
 def backend_checks(
     backend: Backend, *, dtypes: Sequence[str] = ("float32", "float64"), place: Place | None = None
 ) -> Iterator[Check]:
-    """The checks of ``check_backend``, one by one: ``@pytest.mark.parametrize("check", backend_checks(...), ids=str)``."""
+    """The checks of ``check_backend``, one by one, for pytest to parametrize; see the package."""
     ops, put = backend.ops, place or backend.ops.asarray
     for name in sorted(contract()):
-        yield Check(f"signature of {name}", lambda name=name: _signature(ops, name))
+        yield Check(f"signature of {name}", partial(_signature, ops, name))
     for dtype in dtypes:
         for name, calls in cases(dtype):
-            yield Check(f"{name}[{dtype}]", lambda calls=calls, d=dtype: _as_on_numpy(ops, put, calls, d))
+            yield Check(f"{name}[{dtype}]", partial(_as_on_numpy, ops, put, calls, dtype))
         for name, body in _CONVERSIONS.items():
-            yield Check(f"{name}[{dtype}]", lambda body=body, d=dtype: body(ops, put, d))
+            yield Check(f"{name}[{dtype}]", partial(body, ops, put, dtype))
         yield from gradient_checks(ops, put, dtype)
         for title, part in _MODELS.items():
-            yield Check(f"{title}[{dtype}]", lambda part=part, d=dtype: part(backend, put, d))
+            yield Check(f"{title}[{dtype}]", partial(part, backend, put, dtype))
 
 
 def contract() -> dict[str, Callable[..., Any]]:
@@ -268,7 +269,7 @@ def _options(backend: Backend, put: Place, dtype: str) -> None:
         "a list of one": lambda x: [x * 2],
         "a callable": lambda x: {"deep": (x * 2,)},
     }
-    choices = {"a dict": "logits", "a tuple": 1, "a list of one": None, "a callable": lambda out: out["deep"][0]}
+    choices: dict[str, Any] = {"a dict": "logits", "a tuple": 1, "a list of one": None, "a callable": lambda out: out["deep"][0]}
     for name, fn in outputs.items():
         chosen = backend.adapt(fn, Options(output=choices[name]))
         expect_close(ops.to_numpy(chosen.run(put(x))[0]), 2 * x, ROUNDING[dtype], f"output={choices[name]!r}")

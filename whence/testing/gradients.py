@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from einops import einsum, rearrange
 
-from whence.backends.numpy import ops as numpy_ops
+from whence.backends.numpy.ops import ops as numpy_ops
 from whence.core.errors import CapabilityError
 from whence.core.ops import Ops
 from whence.testing.cases import values
@@ -95,7 +96,7 @@ def gradient_checks(ops: Ops, place: Place, dtype: str) -> Iterator[Check]:
         "vjp inside compile": _compiled,
         "custom_vjp inside compile": _custom_compiled,
     }.items():
-        yield Check(f"{name}[{dtype}]", lambda body=body: body(ops, tensor, dtype))
+        yield Check(f"{name}[{dtype}]", partial(body, ops, tensor, dtype))
 
 
 def _placer(place: Place, dtype: str) -> Place:

@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ def method_checks(
     layout: str | None = None,
     dtypes: Sequence[str] = ("float32", "float64"),
 ) -> Iterator[Check]:
-    """The checks of ``check_method``, one by one: ``@pytest.mark.parametrize("check", method_checks(...), ids=str)``."""
+    """The checks of ``check_method``, one by one, for pytest to parametrize; see the package."""
     for name, body in _VALUE_CHECKS.items():
-        yield Check(f"{method.name}: {name}", lambda body=body: body(method))
+        yield Check(f"{method.name}: {name}", partial(body, method))
     places = [
         _Place(method, backend, dtype, shape, layout)
         for backend in _usable(method, backends)
@@ -69,13 +69,11 @@ def method_checks(
     for place in places:
         for name, check in _CHECKS.items():
             if place.concerned(check):
-                yield Check(f"{method.name}: {name}[{place}]", lambda check=check, place=place: check(place))
-    for i, place in enumerate(places):
+                yield Check(f"{method.name}: {name}[{place}]", partial(check, place))
+    for place in places:
         first = next(p for p in places if p.dtype == place.dtype)
         if first is not place:
-            yield Check(
-                f"{method.name}: agreement[{first}, {place}]", lambda a=first, b=places[i]: _agreement(a, b)
-            )  # fmt: skip
+            yield Check(f"{method.name}: agreement[{first}, {place}]", partial(_agreement, first, place))
     if method.needs_gradient:
         yield Check(f"{method.name}: a black box", lambda: _black_box(method, shape))
 
@@ -238,7 +236,7 @@ def _like_the_input(p: _Place) -> None:
 def _provenance(p: _Place) -> None:
     e = p.usual
     source = e.provenance
-    expect(e.method == p.method.name and dict(e.params) == p.method.params, "method and parameters", (e.method, e.params))
+    expect(e.method == p.method.name and dict(e.params) == p.method.params, "method and its parameters", e)
     expect(source.backend == p.backend.name and source.dtype == p.dtype, str(p), (source.backend, source.dtype))
     expect(source.seed == getattr(p.method, "seed", None), "the seed", source.seed)
     expect(source.forward > 0 and source.batch_size > 0 and source.seconds > 0, "model evaluations counted", source)
@@ -344,9 +342,12 @@ def _second(outputs: Tensor) -> Tensor:
 def _wrong_targets(p: _Place) -> None:
     if p.method.neuron is not None:
         return
-    for target, words in ((3, "from 0 to 2"), (-1, "from 0 to 2"), ([0, 1, 2, 3, 0], "sample 3"), ((1, 1), "2 indices"),
-                          ([0, 1], "5"), ("cat", "'cat'"), (1.5, "1.5"), (lambda out: out, "callable's score")):  # fmt: skip
-        expect_raises(TargetError, words, lambda target=target: p.explain(target=target))
+    wrong: tuple[tuple[Any, str], ...] = (
+        (3, "from 0 to 2"), (-1, "from 0 to 2"), ([0, 1, 2, 3, 0], "sample 3"), ((1, 1), "2 indices"), ([0, 1], "5"),
+        ("cat", "'cat'"), (1.5, "1.5"), (lambda out: out, "callable's score"),
+    )  # fmt: skip
+    for target, words in wrong:
+        expect_raises(TargetError, words, partial(p.explain, target=target))
 
 
 # -- closed forms ------------------------------------------------------------------------------------------------
@@ -376,7 +377,8 @@ def _several_inputs(p: _Place) -> None:
     wanted: list[Tensor] = []
     for inputs in forms:
         found = p.explain(inputs, model=p.pair_model).attributions
-        expect(type(found) is type(inputs) and len(found) == 2, f"a {type(inputs).__name__} of two", type(found).__name__)
+        kind = type(inputs)
+        expect(type(found) is kind and len(found) == 2, f"a {kind.__name__} of two", type(found).__name__)
         if isinstance(inputs, dict):
             expect(list(found) == list(inputs), f"the keys {list(inputs)}", list(found))
         leaves = list(found.values()) if isinstance(found, dict) else list(found)
@@ -403,11 +405,11 @@ def _bad_numbers(p: _Place) -> None:
     for bad in (np.nan, np.inf, -np.inf):
         x = np.array(p.host)
         x[3].flat[0] = bad
-        expect_raises(NonFiniteError, "sample 3", lambda x=x: p.explain(p.tensor(x)))
+        expect_raises(NonFiniteError, "sample 3", partial(p.explain, p.tensor(x)))
     x = np.array(p.host)
     x[2] = 0
     ops, dtype = p.ops, p.dtype
-    weights = nets.values(int(np.prod(p.shape)), 1, dtype=dtype)
+    weights = values(int(np.prod(p.shape)), 1, dtype=dtype)
     native = ops.asarray(weights)
 
     def dividing(x: Tensor) -> Tensor:
@@ -421,7 +423,7 @@ def _bad_numbers(p: _Place) -> None:
 def _bad_calls(p: _Place) -> None:
     expect_raises(ShapeError, "empty batch", lambda: p.explain(p.tensor(p.host[:0])))
     for size in (0, -1, 1.5):
-        expect_raises(ParameterError, "batch_size", lambda size=size: p.explain(batch_size=size))
+        expect_raises(ParameterError, "batch_size", partial(p.explain, batch_size=size))
     ragged = (p.x, p.tensor(p.host[:2]))
     expect_raises(ShapeError, "same number", lambda: p.explain(ragged, model=p.pair_model))
 

@@ -1,0 +1,55 @@
+"""The JAX backend and the methods on it against the shipped kit, with float64 switched on for these tests alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental import enable_x64
+
+from tests.conformance import FEW, METHODS, all_checks
+from whence.backends.jax import backend
+from whence.testing import Check, backend_checks
+
+with enable_x64():
+    # which types a framework has is asked when the checks are made
+    BACKEND = [*backend_checks(backend)]
+    SINGLE = all_checks("jax", METHODS, ("float32",))
+    DOUBLE = all_checks("jax", FEW, ("float64",))
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    with enable_x64():
+        yield
+
+
+@pytest.mark.parametrize("check", BACKEND, ids=str)
+@pytest.mark.usefixtures("double")
+def test_backend(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize("check", DOUBLE, ids=str)
+@pytest.mark.usefixtures("double")
+def test_methods_in_float64(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize("check", SINGLE, ids=str)
+def test_methods(check: Check) -> None:
+    check()
+
+
+def test_float64_is_never_answered_in_float32() -> None:
+    assert all("float64" not in check.name for check in all_checks("jax", METHODS[:1]))
+
+
+@pytest.mark.device
+@pytest.mark.skipif(jax.default_backend() == "cpu", reason="no accelerator for jax")
+@pytest.mark.parametrize("check", [*backend_checks(backend, dtypes=["float32"])], ids=str)
+def test_backend_on_the_device(check: Check) -> None:
+    assert "cpu" not in backend.ops.device(jnp.zeros(1)).lower()
+    check()

@@ -1,0 +1,64 @@
+"""The table of agreement and completeness."""
+
+from __future__ import annotations
+
+from html import escape
+
+from whence.report.agreement import PROMISED, Comparison, pairs
+from whence.report.html import Section, cell, number, table
+from whence.report.results import Results
+from whence.report.sections.drawing import named
+
+
+def section(results: Results, comparisons: list[Comparison]) -> Section:
+    """Differences by case, dtype and pair of frameworks, and the largest gap of completeness."""
+    by_key = {(c.case.label, c.dtype, c.pair): c for c in comparisons}
+    columns = [(dtype, pair) for dtype in results.dtypes for pair in pairs(results, dtype)]
+    first = [cell("", tag="th", rowspan=2)]
+    for dtype in results.dtypes:
+        if wide := len(pairs(results, dtype)):
+            first.append(cell(f"{dtype}, promised {number(PROMISED[dtype])}", "group", "th", colspan=wide))
+    first.append(cell("largest gap of<br>completeness", "number", "th", rowspan=2))
+    second = [cell(f"{a.title}<br>{b.title}", "number", "th") for _, (a, b) in columns]
+    rows = []
+    for case in results.cases:
+        if not any(key[2] == case.label for key in results.found):
+            continue
+        row = [cell(named(case), tag="th")]
+        row += [_difference(by_key.get((case.label, dtype, pair))) for dtype, pair in columns]
+        rows.append([*row, cell(_percent(largest_gap(results, case.label)), "number")])
+    return Section(
+        "numbers",
+        "Agreement in numbers",
+        table([first, second], rows, "numbers") + _remarks(results, comparisons),
+        lead="For each pair of frameworks the largest difference of any attribution of any digit, relative to the "
+        "largest attribution: max|a − b| / max|a|. The gap of completeness is how far the attributions' sum misses the "
+        "change of the score, in percent of that change, at the worst digit; methods without one claim no completeness.",
+    )
+
+
+def largest_gap(results: Results, label: str) -> float | None:
+    """Over frameworks, in float32."""
+    gaps = [f.gap for (dtype, _, name), f in results.found.items() if dtype == "float32" and name == label]
+    return max((g for g in gaps if g is not None), default=None)
+
+
+def _difference(c: Comparison | None) -> str:
+    if c is None:
+        return cell("–", "number")
+    kind = "" if c.difference <= c.allowed else " excused" if c.excuse else " broken"
+    return cell(number(c.difference), f"number{kind}")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2g} %"
+
+
+def _remarks(results: Results, comparisons: list[Comparison]) -> str:
+    said = [
+        f"{c.case.label}, {c.pair[0].title} and {c.pair[1].title}, {c.dtype}, digits {', '.join(map(str, c.over))}: "
+        f"{c.excuse}." for c in comparisons if c.excuse
+    ]  # fmt: skip
+    said += [f"{label} is not shown: {reason}" for label, reason in results.unsuited.items()]
+    said += [f"{f.title} is not installed and was left out." for f in results.absent]
+    return "".join(f'<p class="note">{escape(text)}</p>' for text in said)
