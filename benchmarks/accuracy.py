@@ -21,7 +21,7 @@ HELD = 1.15
 """The estimate counts as right while the true error at the third quartile is within this factor of the tolerance."""
 
 
-def main() -> None:
+def measure() -> None:
     """Measure and write the tables."""
     adaptive, fixed, trained = [], [], networks(INPUTS)
     for network in trained:

@@ -17,13 +17,13 @@ from tests.zoo.torch_models import build
 STEPS = (50, 100, 200)
 
 
-def main() -> None:
+def measure() -> None:
     """Measure and write the tables."""
     report.write(
         "completeness",
         report.head("Completeness", "completeness", ("torch", "captum"), "Everything in float64, baseline zero."),
-        "Vision transformers, |sum of attributions - change of the score| over |change|, median and worst of 8 inputs. The "
-        "zoo's weights make it curve strongly, so that frameworks' differences show; the other has PyTorch's initial ones.",
+        "Vision transformers, |sum of attributions - change of the score| over |change|, median and worst of 8 inputs. "
+        "The zoo's weights make the network curve strongly; the other has PyTorch's initial weights.",
         report.table(["weights", "rule", *(f"{n} steps" for n in STEPS)], _transformers()),
         "Linear model, |attributions - exact| over the largest exact one, worst of 16 inputs, 50 steps.",
         report.table(["rule", "whence", "Captum"], _linear()),

@@ -1,7 +1,7 @@
 """Interleaved timing, the same for every framework.
 
-All variants run in one process. Every round runs each of them once, in reversed order every other round. The figure is the
-median over rounds of a variant's process CPU time over the floor's in the same round, so that a load that comes and
+All variants run in one process. Every round runs each of them once, in reversed order every other round. The figure is
+the median over rounds of a variant's process CPU time over the floor's in the same round, so that a load that comes and
 goes meets all variants alike. One core is used (see ``pinned``): with one thread CPU time is the time a user waits.
 """
 

@@ -16,7 +16,7 @@ BATCH, OPTIONS = 4, {"image": 112}
 CASES = [("whence", 50), ("whence", 200), ("whence", 1000), ("Captum", 50), ("Captum", 200)]
 
 
-def main() -> None:
+def measure() -> None:
     """Measure all cases and write the table."""
     peaks = {case: _measured(*case) for case in CASES}
     ours = [peak for (library, _), peak in peaks.items() if library == "whence"]
@@ -29,9 +29,9 @@ def main() -> None:
             "Peak memory of integrated gradients",
             "memory",
             ("torch", "captum"),
-            f"ResNet 112 px, batch {BATCH}, midpoint rule, defaults otherwise (Captum: all rows in one graph). Growth of "
-            "the peak resident memory (VmHWM, reset before) in one call, after a call of few steps; a fresh process each, "
-            "one thread.",
+            f"ResNet 112 px, batch {BATCH}, midpoint rule, defaults otherwise (Captum: all rows in one graph). Growth "
+            "of the peak resident memory (VmHWM, reset before) in one call, after a call of two steps; a fresh process "
+            "each, one thread.",
         ),
         report.table(["library", "steps", "relative to whence's least", "MiB"], rows),
         f"whence from 50 to 1000 steps: within {100 * (max(ours) / min(ours) - 1):.1f} % (target: 5 %).",

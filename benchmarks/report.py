@@ -23,8 +23,8 @@ def head(title: str, command: str, packages: Sequence[str], settings: str) -> st
     versions = ", ".join(f"{name} {_version(name)}" for name in ("whence", *packages))
     return (
         f"# {title}\n\n"
-        f"`python -m benchmarks {command}`, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}, "
-        f"{platform.machine()} with {os.cpu_count()} cores.\n\n{settings}"
+        f"`python -m benchmarks {command}`, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{versions}, {platform.machine()} with {os.cpu_count()} cores.\n\n{settings}"
     )
 
 

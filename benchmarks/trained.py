@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,18 +28,19 @@ class Trained:
 
 def networks(count: int) -> list[Trained]:
     """A residual network, a vision transformer and an MLP, each with ``count`` held-out inputs."""
+    resnet, vit = build("resnet", image=32, channels=1, width=16), build("vit", channels=1)
     return [
-        _trained("ResNet w16, digits", lambda: build("resnet", image=32, channels=1, width=16), _digits(), 6, 2e-3, count),
-        _trained("ViT, digits", lambda: build("vit", channels=1), _digits(), 30, 2e-3, count),
-        _trained("MLP, breast cancer", _mlp, _cancer(), 40, 1e-3, count),
+        _trained("ResNet w16, digits", resnet, _digits(), epochs=6, rate=2e-3, count=count),
+        _trained("ViT, digits", vit, _digits(), epochs=30, rate=2e-3, count=count),
+        _trained("MLP, breast cancer", _mlp(), _cancer(), epochs=40, rate=1e-3, count=count),
     ]
 
 
 def _trained(
-    name: str, make: Callable[[], nn.Module], data: tuple[Tensor, Tensor], epochs: int, rate: float, count: int
+    name: str, model: nn.Module, data: tuple[Tensor, Tensor], *, epochs: int, rate: float, count: int
 ) -> Trained:
     torch.manual_seed(0)
-    model, (x, y) = make(), data
+    x, y = data
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()

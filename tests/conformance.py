@@ -25,7 +25,9 @@ FEW = (METHODS[0], METHODS[2], METHODS[5])
 """A method of each engine, for what costs a compilation per check."""
 
 
-def all_checks(framework: str, methods: Sequence[whence.Method], dtypes: Sequence[str] = ("float32", "float64")) -> list[Check]:
+def all_checks(
+    framework: str, methods: Sequence[whence.Method], dtypes: Sequence[str] = ("float32", "float64")
+) -> list[Check]:
     """The checks of every method, told apart by their number where two are of one name."""
     return [
         Check(f"{i} {check.name}", check.body)

@@ -40,7 +40,7 @@ class Case:
         if self.workload.method == "saliency":
             return {"1": lambda: self._gradient(self.values, self.state, self.target).block_until_ready()}
         compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
-        return {str(points): lambda points=points: compute(points) for points in self.workload.tiles}
+        return {str(points): partial(compute, points) for points in self.workload.tiles}
 
     def scores(self) -> None:
         """The two forward passes of a completeness gap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ class Case:
         if self.workload.method == "saliency":
             return {"1": lambda: self._gradient(self.values, self.index).numpy()}
         compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
-        return {str(points): lambda points=points: compute(points) for points in self.workload.tiles}
+        return {str(points): partial(compute, points) for points in self.workload.tiles}
 
     def scores(self) -> None:
         """The two forward passes of a completeness gap."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import torch
 from captum import attr as captum
@@ -35,10 +36,10 @@ class Case:
 
     def floors(self) -> dict[str, Call]:
         """The gradients by hand, by the number of points in one batch."""
-        compute = {"saliency": self._saliency, "integrated_gradients": self._path, "smooth_grad": self._noisy}
         if self.workload.method == "saliency":
             return {"1": self._saliency}
-        return {str(points): lambda points=points: compute[self.workload.method](points) for points in self.workload.tiles}
+        compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
+        return {str(points): partial(compute, points) for points in self.workload.tiles}
 
     def scores(self) -> None:
         """The two forward passes of a completeness gap."""

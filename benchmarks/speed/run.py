@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from benchmarks.harness import fastest, pinned, ratios
-from benchmarks.speed.workloads import WORKLOADS, Workload
+from benchmarks import report
+from benchmarks.harness import fastest, ratios
+from benchmarks.speed.workloads import OVERHEAD, TARGETED, Workload
+
+FLOORS = {
+    "torch": "eager, frozen parameters, weights and images channels last, `autograd.grad` towards the input",
+    "jax": "one jitted function of parameters and a tile, a Python loop over tiles",
+    "tensorflow": "one `tf.function` of a tile, a Python loop over tiles",
+}
 
 
-def measured(framework: str, names: list[str]) -> list[list[object]]:
-    """Lines of the table: workload, floor's rows, call, time over the floor, Python runs of the model on a second call."""
-    case_of, lines = import_module(f"benchmarks.speed.on_{framework}").Case, []
-    for name in names:
-        lines += _lines(case_of(WORKLOADS[name]), WORKLOADS[name])
-    return lines
+def measure(framework: str) -> None:
+    """Measure all workloads on one framework and write the tables."""
+    side = import_module(f"benchmarks.speed.on_{framework}")
+    columns = ["workload", "floor's rows per call", "what", "CPU time over the floor", "compiled again"]
+    report.write(
+        f"speed_{framework}",
+        report.head(
+            f"Speed on {framework}",
+            f"speed {framework}",
+            side.PACKAGES,
+            f"Floor: {FLOORS[framework]}; rows per call the fastest of a few; sums on the fly, and nothing but the "
+            "gradients (SmoothGrad: with the framework's own noise). One thread on one core, all calls interleaved in "
+            "one process; median over rounds [quartiles] of CPU time over the floor's. The last column counts traces "
+            "and compilations during a second explanation with a new method object.",
+        ),
+        "Target: at most 1.05.",
+        report.table(columns, _lines(side, TARGETED)),
+        "Very small networks, where Python's own time shows (no target).",
+        report.table(columns, _lines(side, OVERHEAD)),
+    )
 
 
-def _lines(case: Any, workload: Workload) -> list[list[object]]:
+def _lines(side: Any, workloads: Sequence[Workload]) -> Iterator[list[object]]:
+    for workload in workloads:
+        yield from _measured(side.Case(workload), workload)
+
+
+def _measured(case: Any, workload: Workload) -> Iterator[list[object]]:
     floors, ours = case.floors(), workload.explain(case.model, case.x, case.target)
     ours()
-    second = case.executions(ours)
+    compiled = case.executions(ours)
     best = fastest(floors)
     variants = {"floor": floors[best], "whence": ours, **case.rivals()}
     if workload.method == "integrated_gradients":
         variants["floor and the two score passes"] = lambda: (floors[best](), case.scores())
-    found = ratios(variants, "floor", rounds=workload.rounds)
-    rows = int(best) * workload.batch
-    return [
-        [workload.title, rows, call, str(ratio), second if call == "whence" and second is not None else ""]
-        for call, ratio in found.items()
-        if call != "floor"
-    ]
-
-
-if __name__ == "__main__":
-    pinned()
-    print(json.dumps(measured(sys.argv[1], sys.argv[2:] or list(WORKLOADS))))
+    for call, ratio in ratios(variants, "floor", rounds=workload.rounds).items():
+        if call != "floor":
+            shown = compiled if call == "whence" and compiled is not None else ""
+            yield [workload.title, int(best) * workload.batch, call, ratio, shown]

@@ -8,6 +8,8 @@ from typing import Any
 
 import whence
 
+COUNTS = {"saliency": None, "integrated_gradients": "n_steps", "smooth_grad": "n_samples"}
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -26,25 +28,33 @@ class Workload:
 
     @property
     def tiles(self) -> tuple[int, ...]:
-        """Points of all inputs in one batch, for each batch size that the floor tries."""
+        """Points of all inputs in one call, for each batch size that the floor tries."""
         return tuple(sorted({min(max(rows // self.batch, 1), self.points) for rows in self.floor_rows}))
 
     def explain(self, model: Any, x: Any, target: Any) -> Callable[[], Any]:
         """The call to whence, with a new method object each time."""
-        count = {"saliency": {}, "integrated_gradients": {"n_steps": self.points}, "smooth_grad": {"n_samples": self.points}}
-        params = {**count[self.method], **({"layer": self.layer} if self.layer else {})}
+        count = COUNTS[self.method]
+        params: dict[str, Any] = {} if count is None else {count: self.points}
+        if self.layer is not None:
+            params["layer"] = self.layer
         return lambda: whence.explain(model, x, self.method, target, **params).attributions
 
 
-RESNET = {"network": "resnet", "options": {"image": 112}}
-WORKLOADS = {
-    "saliency": Workload("Saliency, batch 16, ResNet 112 px", "saliency", batch=16, rounds=25, **RESNET),
-    "ig": Workload("IG 50 steps, batch 4, ResNet 112 px", "integrated_gradients", batch=4, points=50, **RESNET),
-    "smoothgrad": Workload("SmoothGrad 25, batch 4, ResNet 112 px", "smooth_grad", batch=4, points=25, **RESNET),
-    "mlp": Workload("IG 50 steps, batch 16, MLP 30-64-64-2", "integrated_gradients", network="mlp", batch=16, points=50,
-                    floor_rows=(160, 400, 800)),
-    "text": Workload("IG 50 steps at the embedding, batch 16, text", "integrated_gradients", network="text", batch=16,
-                     points=50, layer="embedding", floor_rows=(16, 32, 80, 160, 400, 800)),
-}  # fmt: skip
-TARGETED = ("saliency", "ig", "smoothgrad")
-"""The workloads that are to stay within 1.05 of the floor; the others show the overhead on very small networks."""
+def _resnet(title: str, method: str, **sizes: int) -> Workload:
+    return Workload(f"{title}, ResNet 112 px", method, "resnet", options={"image": 112}, **sizes)
+
+
+TARGETED = (
+    _resnet("Saliency, batch 16", "saliency", batch=16, rounds=25),
+    _resnet("IG 50 steps, batch 4", "integrated_gradients", batch=4, points=50),
+    _resnet("SmoothGrad 25 samples, batch 4", "smooth_grad", batch=4, points=25),
+)
+"""The workloads that are to stay within 1.05 of the floor."""
+
+OVERHEAD = (
+    Workload("IG 50 steps, batch 16, MLP 30-64-64-2", "integrated_gradients", "mlp", batch=16, points=50,
+             floor_rows=(160, 400, 800)),
+    Workload("IG 50 steps at the embedding, batch 16, text", "integrated_gradients", "text", batch=16, points=50,
+             layer="embedding", floor_rows=(32, 80, 160, 400, 800)),
+)  # fmt: skip
+"""The workloads that show the overhead on very small networks."""

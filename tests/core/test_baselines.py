@@ -23,7 +23,8 @@ def resolved(baseline, x=X, layout=None, ids=None) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "wanted"), [
-    ("zeros", np.zeros_like(X)), (0.5, np.full_like(X, 0.5)), (2, np.full_like(X, 2)), (np.float32(-1), -np.ones_like(X)),
+    ("zeros", np.zeros_like(X)), (0.5, np.full_like(X, 0.5)), (2, np.full_like(X, 2)),
+    (np.float32(-1), -np.ones_like(X)),
     ("min", np.broadcast_to(X.min((1, 2), keepdims=True), X.shape)),
     ("max", np.broadcast_to(X.max((1, 2), keepdims=True), X.shape)),
     ("mean", np.broadcast_to(X.mean((1, 2), keepdims=True), X.shape)),
@@ -95,9 +96,10 @@ def test_rows_of_a_data_set() -> None:
     assert set(np.unique(found)) == set(range(5)) and (found[..., 0] == found[..., 1]).all()
     assert np.allclose(np.bincount(found[..., 0].astype(int).ravel()) / 400, 0.2, atol=0.07)
     both = DataSet({"a": rows, "b": -rows})
+    other = DataSet({"a": rows, "b": -rows}, seed=1)
     a, b = (both.sample(ops, np.zeros((3, 2)), leaf, range(4), range(3), Layout()) for leaf in (0, 1))
     assert np.array_equal(a, -b), "the same row for all inputs"
-    assert not np.array_equal(a, DataSet({"a": rows, "b": rows}, seed=1).sample(ops, np.zeros((3, 2)), 0, range(4), range(3), Layout()))  # fmt: skip
+    assert not np.array_equal(a, other.sample(ops, np.zeros((3, 2)), 0, range(4), range(3), Layout()))
 
 
 @pytest.mark.parametrize("data", [np.zeros((4, 3)), np.zeros((0, 4, 5)), np.zeros((4, 5))])

@@ -68,7 +68,8 @@ def test_odd_parameters_are_kept_as_text(tmp_path: Path) -> None:
     e = dataclasses.replace(e, provenance=dataclasses.replace(e.provenance, notes=notes))
     again = whence.load(e.save(tmp_path / "e.npz"))
     assert again.params == {"baseline": [1.0, 1.0], "fn": "Ablation(repeats=1)"} and again.target is None
-    assert again.provenance.notes == {"array": [0, 1, 2], "tuple": [1, 2.5], "object": "Ablation(repeats=1)", "number": 0.5}
+    found = again.provenance.notes
+    assert found == {"array": [0, 1, 2], "tuple": [1, 2.5], "object": "Ablation(repeats=1)", "number": 0.5}
 
 
 def test_files_hold_no_pickle(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_check_of_completeness() -> None:
     score, base = np.array([1.0, 2.0, 3.0]), np.zeros(3)
     fine = made(score=score, baseline_score=base, delta=np.array([0.01, -0.02, 0.0]))
     assert fine.check(0.02) is fine
-    with pytest.raises(CompletenessError, match="sample 1: attributions sum to 1.5, the score changes by 2"):
+    with pytest.raises(CompletenessError, match=r"sample 1: attributions sum to 1\.5, the score changes by 2"):
         dataclasses.replace(fine, delta=np.array([0.06, -0.5, 0.1])).check()
     with pytest.raises(ParameterError, match="claims no completeness"):
         made().check()

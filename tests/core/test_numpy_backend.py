@@ -13,7 +13,15 @@ from sklearn.svm import SVC
 import whence
 from tests.core.methods import Ablation
 from whence.backends.numpy import backend, ops
-from whence.errors import BackendError, CapabilityError, DTypeError, LayerError, NonFiniteError, ParameterError, ShapeError
+from whence.errors import (
+    BackendError,
+    CapabilityError,
+    DTypeError,
+    LayerError,
+    NonFiniteError,
+    ParameterError,
+    ShapeError,
+)
 from whence.testing import Check, backend_checks
 
 X = np.random.default_rng(0).standard_normal((40, 5))

@@ -70,7 +70,8 @@ def _in_function(function: ast.FunctionDef | ast.Lambda) -> Iterator[str]:
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_tensor(node.func.value, tensors):
             yield f"{line}: a tensor's own .{node.func.attr}()"
-        written = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+        written = getattr(node, "targets", [])
+        written = [node.target] if isinstance(node, ast.AugAssign) else written
         if any(isinstance(t, ast.Subscript) and _is_tensor(t.value, tensors) for t in written):
             yield f"{line}: writes into a tensor"
         if isinstance(node, (ast.If, ast.IfExp, ast.While)) and _decides_on(node.test, tensors):
@@ -87,9 +88,8 @@ def _is_tensor(node: ast.expr, tensors: set[str]) -> bool:
         return _is_tensor(node.operand if isinstance(node, ast.UnaryOp) else node.value, tensors)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in HOST:
         owner = node.func.value
-        return (isinstance(owner, ast.Name) and owner.id == "ops") or (
-            isinstance(owner, ast.Attribute) and owner.attr == "ops" and node.func.attr not in ("vjp", "evaluate", "compile")
-        )
+        is_ops = getattr(owner, "id", getattr(owner, "attr", None)) == "ops"
+        return is_ops and node.func.attr not in ("vjp", "evaluate", "compile")
     return False
 
 
@@ -139,7 +139,7 @@ def test_the_reader_sees(source: str, words: str) -> None:
 @pytest.mark.parametrize("source", [
     "import numpy as np\nfrom einops import rearrange",
     "def f(values: np.ndarray): return values.reshape(3).sum()",
-    "def f(ops, x: Tensor):\n    values = ops.to_numpy(x)\n    values[0] = 1\n    return values.sum() if values.any() else 0",
+    "def f(ops, x: Tensor):\n    v = ops.to_numpy(x)\n    v[0] = 1\n    return v.sum() if v.any() else 0",
     "def f(ops, x: Tensor):\n    if len(ops.shape(x)) > 1: return ops.sum(x * 2, axis=1)",
     "def f(x: Tensor | None, y: Tensor):\n    if x is None: return y[0]",
     '"""Runs on torch, jax and tensorflow."""',

@@ -33,7 +33,8 @@ def score(target, output=OUTPUT) -> np.ndarray:
 
 
 @pytest.mark.parametrize("target", [2, np.int64(2), np.uint8(2), (2,), [2, 2, 2], np.full(3, 2), np.full((3, 1), 2),
-                                    np.array(2), TorchLike([2, 2, 2]), TorchLike(2), lambda out: out[:, 2]])  # fmt: skip
+                                    np.array(2), TorchLike([2, 2, 2]), TorchLike(2),
+                                    lambda out: out[:, 2]])  # fmt: skip
 def test_forms_of_one_index(target) -> None:
     assert np.array_equal(score(target), OUTPUT[:, 2])
 
@@ -60,7 +61,8 @@ def test_a_single_output_by_index() -> None:
         score(1, OUTPUT[:, 0])
 
 
-@pytest.mark.parametrize("target", ["cat", 1.5, [0.5, 1, 2], object(), [], [[[0]]], {"a": 1}, b"1", [None, 1, 2], [True] * 3])
+@pytest.mark.parametrize("target", ["cat", 1.5, [0.5, 1, 2], object(), [], [[[0]]], {"a": 1}, b"1", [None, 1, 2],
+                                    [True] * 3])  # fmt: skip
 def test_wrong_types(target) -> None:
     with pytest.raises(TargetError, match="Valid: None, an int"):
         Target.parse(target, 3)
@@ -91,7 +93,7 @@ def test_multi_dimensional_outputs(target, words: str) -> None:
 
 
 def test_none_needs_a_single_axis() -> None:
-    with pytest.raises(TargetError, match="target None.*callable"):
+    with pytest.raises(TargetError, match=r"target None.*callable"):
         select_score(ops, MAPS, 3, None, None)
 
 
@@ -101,7 +103,8 @@ def test_the_tuple_index_of_the_wrong_length_says_so() -> None:
         select_score(ops, OUTPUT, 3, None, parsed.index)
 
 
-@pytest.mark.parametrize("fn", [lambda out: out, lambda out: out.sum(), lambda out: 1.0, lambda out: out[:2, 0], lambda out: None])
+@pytest.mark.parametrize("fn", [lambda out: out, lambda out: out.sum(), lambda out: 1.0, lambda out: out[:2, 0],
+                                lambda out: None])  # fmt: skip
 def test_a_callable_gives_one_score_per_sample(fn) -> None:
     with pytest.raises(TargetError, match=r"a tensor of shape \(3,\)"):
         score(fn)

@@ -87,7 +87,7 @@ def test_mistakes_in_the_class() -> None:
 
     with pytest.raises(AssertionError, match=r"a snake_case name: expected a snake_case name. Came: Positional"):
         check_method(Positional(), ["numpy"])
-    with pytest.raises(AssertionError, match=r"keyword-only: expected keyword-only hyper-parameters. Came: \['extra'\]"):
+    with pytest.raises(AssertionError, match=r"keyword-only: expected .* Came: \['extra'\]"):
         check_method(Positional(), ["numpy"])
 
     class Talkative(Ablation):
@@ -96,7 +96,7 @@ def test_mistakes_in_the_class() -> None:
         def __repr__(self) -> str:
             return "Talkative(seven)"
 
-    with pytest.raises(AssertionError, match="talkative: repr: expected repeats in the repr. Came: Talkative"):
+    with pytest.raises(AssertionError, match=r"talkative: repr: expected repeats in the repr\. Came: Talkative"):
         check_method(Talkative(), ["numpy"])
 
 
@@ -129,8 +129,8 @@ def backend_with(**functions: Callable[..., Any]) -> NumpyBackend:
     ("sum", lambda self, x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), ["signature of sum"]),
     ("pad", lambda self, x, widths, *, value=1.0: np.pad(x, widths, constant_values=value), ["signature of pad"]),
     ("tanh", lambda self, x: x, ["tanh[float32]", "tanh[float64]"]),
-    ("argmax", lambda self, x, *, axis, keepdims=False: x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis, keepdims=keepdims),
-     ["argmax[float32]"]),
+    ("argmax", lambda self, x, *, axis, keepdims=False:
+     x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis, keepdims=keepdims), ["argmax[float32]"]),
     ("argsort", lambda self, x, *, axis=-1, descending=False: np.flip(np.argsort(x, axis, kind="stable"), axis)
      if descending else np.argsort(x, axis, kind="stable"), ["argsort[float64]"]),
     ("asarray", lambda self, a, *, like=None, dtype=None: np.asarray(a, dtype), ["asarray like a tensor[float32]"]),
@@ -154,7 +154,8 @@ def test_mistakes_in_operations(name: str, function: Callable[..., Any], checks:
 
 
 def test_a_list_of_all_failures() -> None:
-    with pytest.raises(AssertionError, match=r"(?s)backend numpy: 2 of \d+ checks failed\n- tanh\[float32\].*- tanh\[float64\]"):
+    words = r"(?s)backend numpy: 2 of \d+ checks failed\n- tanh\[float32\].*- tanh\[float64\]"
+    with pytest.raises(AssertionError, match=words):
         check_backend(backend_with(tanh=lambda self, x: x), skip=["plain function", "compile", "leaves"])
     check_backend(NumpyBackend(), dtypes=["float64"])
 

@@ -40,7 +40,7 @@ class TestBadInput(BadInput):
         return net
 
     def state(self, model: Net) -> Any:
-        graph, state = nnx.split(model)
+        _, state = nnx.split(model)
         arrays = {str(path): np.asarray(jax.random.key_data(v) if jax.dtypes.issubdtype(v.dtype, jax.dtypes.prng_key)
                                         else v).tobytes()
                   for path, v in jax.tree_util.tree_leaves_with_path(state)}  # fmt: skip

@@ -100,6 +100,16 @@ def test_models_without_a_relu_raise(act: Callable[[Array], Array]) -> None:
     assert model.run(images())[0].shape == (4, 3), "no derivative, no error"
 
 
+def test_what_escapes_raises() -> None:
+    def solved(x: Array) -> Array:
+        # a linear solver holds the code of its operator, which cannot be replaced inside it
+        return jax.lax.custom_linear_solve(lambda v: 2 * v + jax.nn.relu(x), x, lambda _, b: b / 2, symmetric=True)
+
+    with pytest.raises(CoverageError, match="escaped, inside custom_linear_solve"):
+        model = whence.wrap(network(lambda x: solved(jax.nn.relu(x))), framework="jax").intercept(GUIDED_RELU)
+        whence.Saliency().explain(model, images(), 1)
+
+
 def test_other_operations_keep_their_derivative() -> None:
     x = images()
     for act in (jnp.tanh, jax.nn.relu6, jax.nn.gelu, jax.nn.softplus, doubled_gradient, jax.nn.softmax, jnp.sort):

@@ -283,6 +283,20 @@ def test_layers_inside_compiled_code_and_loops() -> None:
         model.run(x, taps=["turn"])
 
 
+def test_layers_inside_a_function_with_its_own_derivative() -> None:
+    from jax.ad_checkpoint import checkpoint_name
+
+    @jax.custom_vjp
+    def inside(x: Array) -> Array:
+        return checkpoint_name(jnp.sin(x), "sine") * 2
+
+    inside.defvjp(lambda x: (inside(x), x), lambda x, g: (7 * g,))
+    model, x = whence.wrap(lambda x: checkpoint_name(inside(x), "after"), framework="jax"), images()
+    assert float(whence.Saliency(neuron=("after", 1)).explain(model, x).attributions[0, 1]) == 7
+    with pytest.raises(LayerError, match="sine"):
+        model.run(x, taps=["sine"])
+
+
 def test_threads_do_not_meet() -> None:
     net, x, found = NnxNet(), images(), {}
 

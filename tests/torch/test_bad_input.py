@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import whence
-from tests.bad_input import CLASSES, FEATURES, X, BadInput
+from tests.bad_input import CLASSES, FEATURES, BadInput, X
 
 
 class Net(nn.Module):
@@ -45,9 +45,10 @@ class TestBadInput(BadInput):
         return (
             {name: p.detach().numpy().tobytes() for name, p in model.named_parameters()},
             {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()},
-            {name: (m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), sorted(vars(m)))
-             for name, m in model.named_modules()},
-            torch.is_grad_enabled(), torch.is_inference_mode_enabled(), len(torch.overrides._get_current_function_mode_stack()),
+            {name: (m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks),
+                    sorted(vars(m))) for name, m in model.named_modules()},
+            torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+            len(torch.overrides._get_current_function_mode_stack()),
         )  # fmt: skip
 
 

@@ -45,8 +45,8 @@ def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
 def tiles(batch: int, count: int, rows: int, *, stretch: bool, pad: bool, first: int = 0) -> Iterator[Tile]:
     """Tiles that cover samples ``first .. batch`` at ``count`` points, samples outermost.
 
-    With ``stretch``, a tile may exceed ``rows`` by a quarter; with ``pad``, all have the shape of the first. Samples are
-    shared out evenly, since a small last tile costs more per row.
+    With ``stretch``, a tile may exceed ``rows`` by a quarter; with ``pad``, all have the shape of the first. Samples
+    are shared out evenly, since a small last tile costs more per row.
     """
     most = rows * 5 // 4 if stretch else rows
     block = ceil(batch / ceil(batch / most))

@@ -269,7 +269,8 @@ def _options(backend: Backend, put: Place, dtype: str) -> None:
         "a list of one": lambda x: [x * 2],
         "a callable": lambda x: {"deep": (x * 2,)},
     }
-    choices: dict[str, Any] = {"a dict": "logits", "a tuple": 1, "a list of one": None, "a callable": lambda out: out["deep"][0]}
+    choices: dict[str, Any] = {"a dict": "logits", "a tuple": 1, "a list of one": None,
+                               "a callable": lambda out: out["deep"][0]}  # fmt: skip
     for name, fn in outputs.items():
         chosen = backend.adapt(fn, Options(output=choices[name]))
         expect_close(ops.to_numpy(chosen.run(put(x))[0]), 2 * x, ROUNDING[dtype], f"output={choices[name]!r}")

@@ -38,21 +38,24 @@ class JaxBackend(Backend):
 def _applied(target: Any) -> Any:
     """The Linen module of ``module.apply``, whose layers can be named."""
     owner = getattr(target, "__self__", None)
-    is_apply = getattr(target, "__name__", "") == "apply" and _adapter(owner) is not FunctionModel
-    return owner if is_apply and "flax" in sys.modules else target
+    return owner if getattr(target, "__name__", "") == "apply" and _is_linen(owner) else target
+
+
+def _is_linen(target: Any) -> bool:
+    # a framework that the user has not imported has no models
+    return "flax.linen" in sys.modules and isinstance(target, sys.modules["flax.linen"].Module)
 
 
 def _adapter(target: Any) -> type[Model]:
     """The adapter for a model; nothing is imported that the user has not imported."""
-    if "flax" in sys.modules:
-        from flax import linen, nnx
+    if _is_linen(target):
+        from whence.backends.jax.flax_models import LinenModel
 
-        from whence.backends.jax import flax_models
+        return LinenModel
+    if "flax.nnx" in sys.modules and isinstance(target, sys.modules["flax.nnx"].Module):
+        from whence.backends.jax.flax_models import NnxModel
 
-        if isinstance(target, nnx.Module):
-            return flax_models.NnxModel
-        if isinstance(target, linen.Module):
-            return flax_models.LinenModel
+        return NnxModel
     if is_keras(target) and sys.modules["keras"].backend.backend() == "jax":
         from whence.backends.jax.keras_model import KerasModel
 

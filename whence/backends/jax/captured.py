@@ -12,6 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
+LIMIT = 20_000
+"""How many objects are looked at."""
+
 
 class Same:
     """Equal for one and the same living object, without keeping it alive."""
@@ -29,7 +32,8 @@ class Same:
 def captured(function: Any) -> tuple[Hashable, ...]:
     """Numbers and arrays in the closure, the globals, the bound object and the functions called by name.
 
-    Functions of other packages than the function's own are not entered.
+    Globals of other packages than the function's own are not followed. Where too much is found to look through,
+    the answer is never the same twice.
     """
     return tuple(_walk(function, _package(function), set()))
 
@@ -45,6 +49,9 @@ def _walk(value: Any, package: str, seen: set[int]) -> Iterator[Hashable]:
     if id(value) in seen or isinstance(value, (type, types.ModuleType)):
         return
     seen.add(id(value))
+    if len(seen) > LIMIT:
+        yield object()
+        return
     for inner in _inside(value, package):
         yield from [inner] if isinstance(inner, _Found) else _walk(inner, package, seen)
 
@@ -57,9 +64,13 @@ def _inside(value: Any, package: str) -> Iterator[Any]:
     """What stands inside a value, one level down."""
     if isinstance(value, jax.Array):
         yield _Found((Same(value),))
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, (np.ndarray, np.generic)):
         # an array that can be written to is known by its contents
-        yield _Found((value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).data) if value.size else 0))
+        yield _Found((value.shape, value.dtype.str, zlib.crc32(value.tobytes())))
+    elif isinstance(value, dict):
+        yield from (*value.keys(), *value.values())
+    elif isinstance(value, (list, tuple)):
+        yield from value
     elif isinstance(value, partial):
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, types.MethodType):
@@ -76,7 +87,7 @@ def _inside(value: Any, package: str) -> Iterator[Any]:
     elif not jax.tree_util.all_leaves([value]):
         yield from jax.tree_util.tree_leaves(value)
     else:
-        yield from getattr(value, "__dict__", {}).values()
+        yield from list(getattr(value, "__dict__", {}).values())
 
 
 def _is_filled(cell: Any) -> bool:

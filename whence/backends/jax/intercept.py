@@ -14,7 +14,7 @@ from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
 from whence.backends.jax.program import Program, Step
 from whence.backends.jax.static import Static
-from whence.core.errors import CapabilityError
+from whence.core.errors import CapabilityError, CoverageError
 from whence.core.model import Edit, LayerCalls
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Rule, RuleSet
@@ -124,6 +124,12 @@ class InterceptedModel(JaxModel):
             self._met.ruled.update(met.values())
             self._met.plain.update(step.name for step in program.on_path() if step.rule is None)
             self.after_call()
+            if program.escaped:
+                raise CoverageError(
+                    f"backward rules {self.rules.name!r}",
+                    received=f"operations that escaped, inside {', '.join(sorted(program.escaped))}",
+                    valid="a model that uses them outside of custom kernels and compiled regions",
+                )
             self._met.require(self.rules)
             return y, None
 

@@ -22,8 +22,10 @@ KIND = {primitive: kind for kind, primitives in _OF_KIND.items() for primitive i
 
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_vmap_call"})
 """Calls without a derivative of their own."""
-BOUNDARIES = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "remat2", "checkpoint", "remat"})
-"""Calls that stay whole, with their own derivative or recomputation, unless something inside is asked for."""
+RECOMPUTED = frozenset({"remat2", "checkpoint", "remat"})
+"""Calls that are run again on the way back, to save memory."""
+BOUNDARIES = RECOMPUTED | {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+"""Calls that stay whole, with their own derivative or recomputation, unless an operation inside has a rule."""
 BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
 """Where the parameters of a call keep its body."""
 UNIFORM = frozenset({"broadcast_in_dim", "convert_element_type", "reshape", "squeeze", "expand_dims", "copy", "copy_p"})

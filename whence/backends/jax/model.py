@@ -91,13 +91,17 @@ class JaxModel(Model):
             arrays, inputs = jax.tree_util.tree_unflatten(structure, args)
             return self._output(static, arrays, inputs, marks)
 
+        def wanted(name: str) -> str | None:
+            layer = self.layer_of(name)
+            return layer if layer in calls.wanted else None
+
         def traced() -> Program:
             edited = frozenset(split_call(name)[0] for name in calls.edits)
             data = [i >= n_state for i in range(len(args))]
-            return trace(forward, args, data, mark=self.layer_of, edited=edited, rule_of=rule_of)
+            return trace(forward, args, data, mark=wanted, edited=edited, rule_of=rule_of)
 
         program = traced()
-        if not program.marks.issuperset(calls.wanted):
+        if (set(calls.wanted) - program.marks) & set(self.layers()):
             # JAX does not call code again that it has compiled, nor a loop's body for each turn
             try:
                 with jax.disable_jit():

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, UNIFORM, kind_of
+from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, RECOMPUTED, UNIFORM, kind_of
 from whence.core.ops import Tensor
 from whence.core.rule import Rule
 
@@ -59,6 +59,8 @@ class Program:
     steps: list[Step] = field(default_factory=list)
     constants: dict[Slot, Any] = field(default_factory=dict)
     data: frozenset[Slot] = frozenset()
+    escaped: set[str] = field(default_factory=set)
+    """Operations that hold others with a rule where they cannot be replaced, in a kernel say."""
 
     @property
     def ruled(self) -> bool:
@@ -174,7 +176,9 @@ class _Builder:
             inside = self.program.steps[start:]
             on_path = [step for step in inside if step.data]
             is_relu = len(on_path) == 1 and on_path[0].kind == "relu" and on_path[0].outputs == tuple(outputs)
-            if not is_relu and any(step.mark or step.rule or step.bodies for step in inside):
+            # a layer inside a function with a derivative of its own is not reached: the derivative goes past it
+            marked = name in RECOMPUTED and any(step.mark for step in inside)
+            if not is_relu and (marked or any(step.rule or step.bodies for step in inside)):
                 return outputs
             del self.program.steps[start:]
             return self.step(equation, inputs, kind="relu" if is_relu else None).outputs
@@ -197,6 +201,9 @@ class _Builder:
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
             step.rule = None if step.bodies else self.rule_of(step)
+        if name not in BOUNDARIES and not step.bodies and step.rule is None:
+            held = [self.nested(inner, [bool(data)] * len(inner.jaxpr.invars)) for inner in _held_by(equation)]
+            self.program.escaped.update(name for program in held if program.ruled or program.escaped)
         if data or step.mark in self.edited:
             self.data.update(outputs)
         self.program.steps.append(step)
@@ -220,11 +227,17 @@ class _Builder:
             found = (inner,)
         else:
             found = ()
-        return found if any(body.ruled for body in found) else ()
+        if not any(body.ruled for body in found):
+            return ()
+        self.program.escaped.update(*(body.escaped for body in found))
+        return found
 
     def nested(self, closed: ClosedJaxpr, carries: Sequence[bool]) -> Program:
-        # what is marked inside a loop has no single value: it is not reached
-        return _Builder(lambda _: None, frozenset(), self.rule_of).build(closed, carries)
+        def unreached(name: str) -> None:
+            # what is marked inside a loop has no single value; its name is made known
+            self.mark(name)
+
+        return _Builder(unreached, frozenset(), self.rule_of).build(closed, carries)
 
     def release_clamps(self) -> None:
         """A maximum with zero whose only use is a minimum with a number is a clamp, such as relu6, and no relu."""
@@ -241,8 +254,19 @@ class _Builder:
 
 def _body_of(equation: Any) -> ClosedJaxpr | None:
     """What a call calls."""
-    found = next((equation.params[key] for key in BODIES if key in equation.params), None)
-    return found if found is None or isinstance(found, ClosedJaxpr) else ClosedJaxpr(found, ())
+    return next((_closed(equation.params[key]) for key in BODIES if key in equation.params), None)
+
+
+def _held_by(equation: Any) -> Iterator[ClosedJaxpr]:
+    """All that an operation holds to run it, a loop's body or a kernel."""
+    for value in equation.params.values():
+        for inner in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(inner, (ClosedJaxpr, Jaxpr)):
+                yield _closed(inner)
+
+
+def _closed(jaxpr: Any) -> ClosedJaxpr:
+    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
 def _run_cond(step: Step, xs: Sequence[Tensor], on_ruled: OnRuled | None) -> Iterable[Tensor]:
