@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    # both are read when the frameworks are imported, which this process has not done yet
+    # read when the frameworks are imported, which this process has not done yet
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads cost a network this small more than they give
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from whence.report import demo

@@ -34,9 +34,14 @@ def prepare(frameworks: tuple[str, ...]) -> None:
             os.environ["KERAS_BACKEND"] = name[6:-1]
 
 
+BRINGS = {"tensorflow": {"keras", "jax"}, "keras": {"tensorflow", "jax"}}
+"""Frameworks that others import by themselves."""
+
+
 def undeclared(frameworks: tuple[str, ...]) -> list[str]:
     """Frameworks that were imported although the page does not say so."""
     allowed = {part for name in frameworks for part in name.rstrip("]").split("[")}
+    allowed |= {other for name in allowed for other in BRINGS.get(name, ())}
     return [name for name in KNOWN if name in sys.modules and name not in allowed]
 
 

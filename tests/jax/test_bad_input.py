@@ -28,6 +28,7 @@ class Net(nnx.Module):
 class TestBadInput(BadInput):
     framework = "jax"
     layer = "hidden"
+    interrupted_at = (1, 2)
 
     def net(self, on_call: Callable[[], None] = lambda: None) -> Net:
         net = Net(on_call)

@@ -34,6 +34,7 @@ class Net(tf.Module):
 class TestBadInput(BadInput):
     framework = "tensorflow"
     layer = "hidden"
+    interrupted_at = (1, 2)
 
     def net(self, on_call: Callable[[], None] = lambda: None) -> Net:
         return Net(on_call)

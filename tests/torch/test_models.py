@@ -189,14 +189,3 @@ def test_numpy_in_numpy_out(net: Net, x: torch.Tensor) -> None:
 def test_preprocessing_is_part_of_the_derivative(net: Net, x: torch.Tensor) -> None:
     model = whence.wrap(net, preprocess=lambda x: (x - 0.5) / 0.25)
     assert relative(whence.Saliency().explain(model, x, 2).attributions, by_hand(net, (x - 0.5) / 0.25, 2) / 0.25) < 1e-6
-
-
-@pytest.mark.device
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device for torch")
-@pytest.mark.parametrize("method", whence.methods())
-def test_everything_stays_on_the_device(net: Net, x: torch.Tensor, method: str) -> None:
-    on_cpu = whence.explain(net, x, method, 2)
-    on_device = whence.explain(net.cuda(), x.cuda(), method, 2)
-    assert on_device.attributions.is_cuda and on_device.score.is_cuda and "cuda" in on_device.provenance.device
-    tolerance = 1e-5 if on_device.provenance.precision == "float32" else 1e-2
-    assert relative(on_device.attributions.cpu(), on_cpu.attributions) < tolerance

@@ -52,7 +52,7 @@ def plot(
         drawn = heat.imshow(maps[sample], cmap=style.cmap, vmin=-limit, vmax=limit, interpolation="nearest")
         bar = figure.colorbar(drawn, ax=heat, shrink=0.8, ticks=[-limit, 0, limit])
         bar.ax.set_yticklabels([f"{-limit:.2g}", "0", f"{limit:.2g}"], fontsize=7)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         if pictures is not None:
             _image(line[0], shown(pictures[[sample]])[0])
             _over(line[2], grey(pictures[[sample]])[0], style.overlay(maps[sample], limit))
@@ -72,9 +72,7 @@ def _positions(samples: int | Sequence[int] | None, batch: int) -> list[int]:
         return list(range(min(batch, 8)))
     rows = [int(s) for s in np.atleast_1d(np.asarray(samples))]
     if not rows or any(not 0 <= row < batch for row in rows):
-        raise ParameterError(
-            "samples", received=repr(samples), valid=f"positions in the batch, from 0 to {batch - 1}"
-        )
+        raise ParameterError("samples", received=repr(samples), valid=f"positions in the batch, from 0 to {batch - 1}")
     return rows
 
 

@@ -42,9 +42,7 @@ def pairs(results: Results, dtype: str) -> list[tuple[Framework, Framework]]:
     """Frameworks to compare in this dtype, PyTorch with JAX first."""
     able = [f for f in results.frameworks if (dtype, f.name) in results.logits]
     order = sorted(able, key=lambda f: ("torch", "jax").index(f.name) if f.name in ("torch", "jax") else 2)
-    found = list(combinations(order, 2))
-    # (torch, jax), (torch, tensorflow), (jax, tensorflow)
-    return found
+    return list(combinations(order, 2))
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -87,10 +85,10 @@ def _compared(
 
 def _steps(results: Results, case: Case, pair: tuple[Framework, Framework], over: tuple[int, ...]) -> str:
     """Where an adaptive rule stopped at different numbers of steps."""
-    spent = [results.found["float32", f.name, case.label].explanation.provenance.notes.get("n_steps") for f in pair]
-    if any(s is None for s in spent) or all(spent[0][i] == spent[1][i] for i in over):
+    a, b = (results.found["float32", f.name, case.label].explanation.provenance.notes.get("n_steps") for f in pair)
+    if a is None or b is None or all(a[i] == b[i] for i in over):
         return ""
-    return " (" + "; ".join(f"digit {i}: {spent[0][i]} and {spent[1][i]} steps" for i in over) + ")"
+    return " (" + "; ".join(f"digit {i}: {a[i]} and {b[i]} steps" for i in over) + ")"
 
 
 def logit_difference(results: Results, dtype: str) -> float:

@@ -53,7 +53,5 @@ def cases(names: tuple[str, ...] = ()) -> tuple[Case, ...]:
     """All cases of these methods, of all methods if none is named."""
     default: tuple[tuple[str, Make], ...] = (("", lambda _: {}),)
     return tuple(
-        Case(name, setting, make)
-        for name in names or method_names()
-        for setting, make in SETTINGS.get(name, default)
+        Case(name, setting, make) for name in names or method_names() for setting, make in SETTINGS.get(name, default)
     )

@@ -85,15 +85,15 @@ def gather(
     frameworks: Iterable[Framework], cases: tuple[Case, ...], *, count: int, dtypes: Iterable[str], say: Say
 ) -> Results:
     """Train once, build the network in every framework, and explain a page of digits with every case on each."""
-    present, absent = [], []
-    for framework in frameworks:
-        (present if framework.installed else absent).append(framework)
+    wanted = tuple(frameworks)
+    present = [framework for framework in wanted if framework.installed]
+    absent = [framework for framework in wanted if not framework.installed]
     for framework in absent:
         say(f"{framework.title} is not installed ({', '.join(framework.requires)}): left out.")
     if not present:
         raise ParameterError("whence demo", received="no framework installed", valid="pip install 'whence[torch]'")
     training, test = load()
-    first, began = present[0], perf_counter()
+    first = present[0]
     with first.scope("float32"):
         began = perf_counter()
         weights = first.train(initial(), training.images, training.labels)

@@ -13,20 +13,19 @@ from whence.report.sections.numbers import largest_gap
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
     """Lines of columns two spaces apart, the first ``left`` columns to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(text.ljust(w) if i < left else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True)))
-        .rstrip()
-        for row in rows
-    ]  # fmt: skip
+    places = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return ["  ".join(place(text, w) for place, text, w in zip(places, row, widths, strict=True)).rstrip()
+            for row in rows]  # fmt: skip
 
 
 def agreement(results: Results, comparisons: list[Comparison]) -> list[str]:
-    """The table of differences between frameworks and of completeness; ``*`` marks what is excused, ``!`` what is not."""
+    """The tables of differences between frameworks and of completeness; ``*`` marks what is excused, ``!`` a breach."""
     by_key = {(c.case.label, c.dtype, c.pair): c for c in comparisons}
     lines = []
     for dtype in results.dtypes:
         columns = pairs(results, dtype)
-        rows = [["", *(f"{a.name}-{b.name}" for a, b in columns), *(["completeness gap"] if dtype == "float32" else [])]]
+        heading = ["", *(f"{a.name}-{b.name}" for a, b in columns)]
+        rows = [[*heading, "completeness gap"] if dtype == "float32" else heading]
         for case in results.cases:
             if not any((dtype, f.name, case.label) in results.found for f in results.frameworks):
                 continue

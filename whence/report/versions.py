@@ -16,7 +16,8 @@ LIBRARIES = ("numpy", "einops", "scikit-learn", "scikit-image", "matplotlib")
 
 def versions() -> dict[str, str | None]:
     """Versions by package, read from their metadata; None for what is not installed."""
-    return {name: _version(name) for name in ("whence", *LIBRARIES, *FRAMEWORKS)} | {"python": platform.python_version()}
+    packages = {name: _version(name) for name in ("whence", *LIBRARIES, *FRAMEWORKS)}
+    return {"python": platform.python_version(), **packages}
 
 
 def _version(name: str) -> str | None:

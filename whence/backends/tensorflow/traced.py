@@ -16,6 +16,10 @@ class UnknownShape(Exception):  # noqa: N818  (never seen by users)
     """A tensor's shape is only known when values are."""
 
 
+_NEEDS_VALUES = (UnknownShape, TypeError, ValueError, AttributeError, NotImplementedError, tf.errors.OpError)
+"""What Python raises where a model takes a traced tensor for one with values; other errors are the model's own."""
+
+
 class TracedLeaf:
     """A function of tensors, nested tuples and None, compiled for each combination of shapes.
 
@@ -35,7 +39,7 @@ class TracedLeaf:
                 trace = self._trace(tensors)
             except WhenceError:
                 raise
-            except Exception as error:
+            except _NEEDS_VALUES as error:
                 if not self.eagerly:
                     raise _untraceable(error) from error
             else:

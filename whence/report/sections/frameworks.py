@@ -49,10 +49,7 @@ def rules(results: Results) -> str:
 def _panel(results: Results, i: int) -> str:
     read, truth = results.predicted[i], results.digits.labels[i]
     told = f"A {truth}, read as {read}." if read != truth else f"A {truth}, read as such."
-    scores = [
-        f"{f.title} {results.logits['float32', f.name][i, read]:.6f}"
-        for f in results.frameworks
-    ]
+    scores = [f"{f.title} {results.logits['float32', f.name][i, read]:.6f}" for f in results.frameworks]
     cards = "".join(_card(results, i, case.label, named(case)) for case in results.shown)
     return (
         f'<div class="panel" id="p{i}"><p>{told} <span class="note">Its score: {", ".join(scores)}.</span></p>'
@@ -71,7 +68,6 @@ def _card(results: Results, i: int, label: str, name: str) -> str:
     summed = np.stack([summed_map(gap) for gap in gaps])
     largest = np.take_along_axis(summed, np.abs(summed).argmax(axis=0)[None], axis=0)[0]
     relative = float(np.abs(gaps).max() / (np.abs(values[0]).max() or 1.0))
-    enlarged = captioned(
-        heat(largest[None] * ENLARGED, f"{label}: difference, enlarged", limit), f"difference × 10⁶<br>{number(relative)}"
-    )
+    difference = heat(largest[None] * ENLARGED, f"{label}: difference, enlarged", limit)
+    enlarged = captioned(difference, f"difference × 10⁶<br>{number(relative)}")
     return f'<div class="card"><h3>{name}</h3><div class="row">{"".join(images)}{enlarged}</div></div>'

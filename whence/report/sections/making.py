@@ -29,9 +29,9 @@ def section(results: Results, comparisons: list[Comparison]) -> Section:
     versions = ", ".join(f"{name} {common[name]}" for name in ("whence", "python", "numpy") if name in common)
     said = (
         f"Written on {datetime.now(UTC):%d %B %Y} by whence demo: {versions}. The network has two convolutions and "
-        f"two dense layers; {results.trained_on.title} trained it in {results.seconds_training:.1f} s on the first half "
-        f"of scikit-learn's 1797 digits, in an order drawn with seed 0. Random draws of the methods have seed 0 and are "
-        "the same on every framework. Nothing on this page is loaded from elsewhere."
+        f"two dense layers; {results.trained_on.title} trained it in {results.seconds_training:.1f} s on the first "
+        "half of scikit-learn's 1797 digits, in an order drawn with seed 0. Random draws of methods have seed 0 and "
+        "are the same on every framework. Nothing on this page is loaded from elsewhere."
     )
     data = ('<p class="note">Digits: Alpaydin and Kaynak 1998, <a href="https://doi.org/10.24432/C50P49">Optical '
             "Recognition of Handwritten Digits</a>, UCI.</p>")  # fmt: skip

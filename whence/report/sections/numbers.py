@@ -33,7 +33,7 @@ def section(results: Results, comparisons: list[Comparison]) -> Section:
         table([first, second], rows, "numbers") + _remarks(results, comparisons),
         lead="For each pair of frameworks the largest difference of any attribution of any digit, relative to the "
         "largest attribution: max|a − b| / max|a|. The gap of completeness is how far the attributions' sum misses the "
-        "change of the score, in percent of that change, at the worst digit; methods without one claim no completeness.",
+        "change of the score, in percent of that change, at the worst digit; methods without one do not claim it.",
     )
 
 
