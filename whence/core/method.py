@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import Any, ClassVar
@@ -202,15 +203,19 @@ def _packed(
     )  # fmt: skip
 
 
+@cache
+def _own_version() -> str:
+    try:
+        return version("whence")
+    except PackageNotFoundError:
+        return "source"
+
+
 def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float) -> Provenance:
     model, x = ctx.model, ctx.x[0]
-    try:
-        own = version("whence")
-    except PackageNotFoundError:
-        own = "source"
     coverage = model.coverage
     return Provenance(
-        versions={"whence": own, "python": platform.python_version(), "numpy": np.__version__,
+        versions={"whence": _own_version(), "python": platform.python_version(), "numpy": np.__version__,
                   **backend_named(model.ops.name).versions()},
         backend=model.ops.name, model=model.describe(), device=model.ops.device(x), dtype=model.ops.dtype(x),
         precision=model.ops.matmul_precision(x), layout=model.options.layout or model.default_layout,

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from threading import RLock
+from types import MethodType
 from typing import Any, Self
 
 from whence.core.errors import CapabilityError, LayerError, ShapeError
@@ -79,6 +80,10 @@ _stores: dict[int, tuple[weakref.ref[Any], CompiledStore]] = {}
 
 def store_of(target: Any) -> CompiledStore:
     """The store that lives as long as ``target`` does; a fresh one where it cannot be referred to weakly."""
+    if isinstance(target, MethodType):
+        # made anew by each access, so its object's store has one for it
+        methods: CompiledStore = store_of(target.__self__).get(("method", target.__func__), CompiledStore)
+        return methods
     held = _stores.get(id(target))
     if held is not None and held[0]() is target:
         return held[1]
@@ -90,6 +95,8 @@ def store_of(target: Any) -> CompiledStore:
 
 def reference(target: Any) -> Callable[[], Any]:
     """A weak reference where the object allows one: compiled code keeps no model alive."""
+    if isinstance(target, MethodType):
+        return weakref.WeakMethod(target)
     try:
         return weakref.ref(target)
     except TypeError:

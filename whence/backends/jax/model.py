@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from whence.backends.jax.ops import JaxOps, ops
 from whence.backends.jax.program import Program, Step, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.model import Edit, LayerCalls, Leaf, Model, split_call
+from whence.core.model import Edit, LayerCalls, Leaf, Model, reference, split_call
 from whence.core.ops import Tensor
 from whence.core.rule import Rule, RuleSet
 
@@ -145,7 +144,7 @@ class JaxModel(Model):
 
     def again(self) -> Callable[[], JaxModel]:
         """A function that makes this model again, referring weakly to the user's."""
-        target, make, options, store = weakly(self.target), type(self), self.options, self.store
+        target, make, options, store = reference(self.target), type(self), self.options, self.store
 
         def bound() -> JaxModel:
             model = make(target(), options)
@@ -176,14 +175,6 @@ class JaxModel(Model):
         from whence.backends.jax.intercept import InterceptedModel
 
         return InterceptedModel(self, rules, reference)
-
-
-def weakly(target: Any) -> Callable[[], Any]:
-    """A function that gives the target, as long as somebody else keeps it; objects that refuse that are kept."""
-    try:
-        return weakref.ref(target)
-    except TypeError:
-        return lambda: target
 
 
 def _is_key(array: Any) -> bool:

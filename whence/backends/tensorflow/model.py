@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from whence.backends.tensorflow.ops import TensorflowOps, ops
-from whence.backends.tensorflow.traced import TracedLeaf, weakly, with_known_shape
+from whence.backends.tensorflow.traced import TracedLeaf, with_known_shape
 from whence.core.errors import BackendError, DTypeError
-from whence.core.model import Edit, LayerCalls, Leaf, Model
+from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
 
@@ -54,7 +54,7 @@ class TensorflowModel(Model):
 
     def _weak(self) -> Callable[[], TensorflowModel]:
         """A function that makes this model again, referring weakly to the user's."""
-        target, make, options = weakly(self.target), type(self), self.options
+        target, make, options = reference(self.target), type(self), self.options
         return lambda: make(target(), options)
 
     def intercept(self, rules: RuleSet, reference: Any = None) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -68,11 +67,3 @@ def with_known_shape(x: Any, rows: int) -> Any:
     if x.shape.rank and x.shape[1:].is_fully_defined():
         return tf.ensure_shape(x, [rows, *x.shape[1:]])
     raise UnknownShape(x)
-
-
-def weakly(target: Any) -> Callable[[], Any]:
-    """A reference that does not keep the user's object alive, where the object allows it."""
-    try:
-        return weakref.ref(target)
-    except TypeError:
-        return lambda: target

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 
-from whence.backends.torch.model import FunctionModel, KerasModel, ModuleModel
+from whence.backends.keras_layers import is_keras
+from whence.backends.torch.model import FunctionModel, ModuleModel
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.backend import Backend
 from whence.core.model import Model, Options
@@ -25,11 +27,15 @@ class TorchBackend(Backend):
     def adapt(self, target: Any, options: Options | None) -> Model:
         if not isinstance(target, torch.nn.Module):
             return FunctionModel(target, options)
-        keras = any(base.__module__.startswith("keras.") for base in type(target).__mro__)
-        return (KerasModel if keras else ModuleModel)(target, options)
+        if is_keras(target):
+            from whence.backends.torch.keras_model import KerasModel
+
+            return KerasModel(target, options)
+        return ModuleModel(target, options)
 
     def versions(self) -> dict[str, str]:
-        return {"torch": torch.__version__}
+        keras = sys.modules.get("keras")
+        return {"torch": torch.__version__, **({"keras": keras.__version__} if keras else {})}
 
 
 backend = TorchBackend()

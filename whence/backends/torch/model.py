@@ -95,7 +95,7 @@ class ModuleModel(TorchModel):
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
-        with _inference(self.target):
+        with inference(self.target):
             yield self
 
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
@@ -112,34 +112,6 @@ class ModuleModel(TorchModel):
     def place(self, value: Any) -> Tensor:
         parameter = next(self.target.parameters(), None)
         return ops.asarray(value) if parameter is None else ops.asarray(value).to(parameter.device)
-
-
-class KerasModel(ModuleModel):
-    """A Keras model on Keras' torch backend; layers are Keras' own, nested ones as paths."""
-
-    @property
-    def default_layout(self) -> str | None:  # type: ignore[override]
-        from whence.backends.keras_layers import layout_of
-
-        return layout_of(self.target)
-
-    def _convolves(self) -> bool:
-        return False
-
-    def layers(self) -> tuple[str, ...]:
-        from whence.backends.keras_layers import layer_names
-
-        return layer_names(self.target)
-
-    def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        from whence.backends.keras_layers import layer_calls
-
-        calls = LayerCalls(edits, taps)
-        with layer_calls(self.target, calls):
-            output = self._call(inputs)
-        return output, calls.finish(self.layers())
 
 
 def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
@@ -188,7 +160,7 @@ def _copy(output: Any) -> Any:
 
 
 class _Held:
-    """The state that ``_inference`` changed on one module, and how many explanations rely on it."""
+    """The state that ``inference`` changed on one module, and how many explanations rely on it."""
 
     def __init__(self) -> None:
         self.users = 0
@@ -201,7 +173,7 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def _inference(module: torch.nn.Module) -> Iterator[None]:
+def inference(module: torch.nn.Module, *, warn: bool = True) -> Iterator[None]:
     """Inference mode and frozen parameters while any thread explains through the module; then as it was.
 
     Compiled modules keep their flags unless they are training: a changed flag would compile them again.
@@ -210,7 +182,7 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
         held = _held.setdefault(module, _Held())
         if held.users == 0:
             held.training = [m for m in module.modules() if m.training]
-            if any(_behaves_otherwise(m) for m in held.training):
+            if warn and any(_behaves_otherwise(m) for m in held.training):
                 warnings.warn(
                     f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
                     "and put back afterwards.",
