@@ -91,10 +91,10 @@ def table(head: Iterable[Sequence[str]], rows: Iterable[Sequence[str]], kind: st
 
 
 def number(value: float | None) -> str:
-    """A small number in two digits: ``3.1e-7``; a dash for None."""
+    """A small number in two digits, ``3.1e-7``, one where the other is 0; a dash for None."""
     if value is None:
         return "–"
     if value == 0:
         return "0"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}" if mantissa not in ("inf", "nan") else mantissa
+    mantissa, exponent = f"{value:.1e}".split("e") if np.isfinite(value) else (str(value), "")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if exponent else mantissa

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from whence.report.agreement import PROMISED, Comparison, pairs
 from whence.report.html import number
 from whence.report.results import Results
-from whence.report.sections.numbers import largest_gap
+from whence.report.sections.numbers import largest_gap, percent
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
@@ -32,7 +32,7 @@ def agreement(results: Results, comparisons: list[Comparison]) -> list[str]:
             row = [case.label, *(_marked(by_key.get((case.label, dtype, pair))) for pair in columns)]
             if dtype == "float32":
                 gap = largest_gap(results, case.label)
-                row.append("-" if gap is None else f"{100 * gap:.2g} %")
+                row.append(percent(gap))
             rows.append(row)
         promised = f", promised {PROMISED[dtype]:.0e}" if columns else ""
         lines += ["", f"max|a-b| / max|a| in {dtype}{promised}", *aligned(rows)]
@@ -41,5 +41,5 @@ def agreement(results: Results, comparisons: list[Comparison]) -> list[str]:
 
 def _marked(c: Comparison | None) -> str:
     if c is None:
-        return "-"
+        return "–"
     return number(c.difference) + ("" if c.difference <= c.allowed else "*" if c.excuse else "!")

@@ -69,5 +69,5 @@ def _card(results: Results, i: int, label: str, name: str) -> str:
     largest = np.take_along_axis(summed, np.abs(summed).argmax(axis=0)[None], axis=0)[0]
     relative = float(np.abs(gaps).max() / (np.abs(values[0]).max() or 1.0))
     difference = heat(largest[None] * ENLARGED, f"{label}: difference, enlarged", limit)
-    enlarged = captioned(difference, f"difference × 10⁶<br>{number(relative)}")
+    enlarged = captioned(difference, f"difference&nbsp;×&nbsp;10⁶<br>{number(relative)}")
     return f'<div class="card"><h3>{name}</h3><div class="row">{"".join(images)}{enlarged}</div></div>'

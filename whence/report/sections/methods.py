@@ -18,12 +18,12 @@ def section(results: Results, comparisons: list[Comparison]) -> Section:
         source = escape(told.source)
         for text, address in told.links:
             source = source.replace(escape(text), link(text, address))
-        named = f"<code>{escape(name).replace('_', '_<wbr>')}</code>"
-        rows.append([cell(named, tag="th"), cell(escape(told.sentence)), cell(source)])
+        sentence = escape(told.sentence).replace("[B, ...]", "[B,&nbsp;...]")
+        rows.append([cell(f"<code>{escape(name)}</code>", tag="th"), cell(sentence), cell(source)])
     head = [cell(text, tag="th") for text in ("method", "what it gives", "source")]
     return Section(
         "methods",
-        "The methods and their sources",
+        "Methods and sources",
         table([head], rows, "numbers"),
         lead="Each is written once, against a small interface of tensors and gradients that every framework offers.",
     )

@@ -18,9 +18,9 @@ def section(results: Results, comparisons: list[Comparison]) -> Section | None:
         read, truth = results.predicted[i], results.digits.labels[i]
         pair = results.contrast["predicted"][j], results.contrast["true"][j]
         limit = max(STYLE.limit(summed_map(v)) for v in pair)
-        images = [captioned(digit(results, i), f"a {truth}")]
+        images = [captioned(digit(results, i), "the digit")]
         images += [
-            captioned(heat(v, f"evidence for {c}", limit), f"why {c}: score {logits[i, c]:.1f}")
+            captioned(heat(v, f"evidence for {c}", limit), f"why {c}: score&nbsp;{logits[i, c]:.1f}")
             for v, c in zip(pair, (read, truth), strict=True)
         ]
         rather = heat(pair[0] - pair[1], f"evidence for {read} rather than {truth}", limit)

@@ -14,19 +14,23 @@ def section(results: Results, comparisons: list[Comparison]) -> Section:
     """Differences by case, dtype and pair of frameworks, and the largest gap of completeness."""
     by_key = {(c.case.label, c.dtype, c.pair): c for c in comparisons}
     columns = [(dtype, pair) for dtype in results.dtypes for pair in pairs(results, dtype)]
+    dtypes = [dtype for dtype, _ in columns]
     first = [cell("", tag="th", rowspan=2)]
     for dtype in results.dtypes:
         if wide := len(pairs(results, dtype)):
             first.append(cell(f"{dtype}, promised {number(PROMISED[dtype])}", "group", "th", colspan=wide))
     first.append(cell("largest gap of<br>completeness", "number", "th", rowspan=2))
-    second = [cell(f"{a.title}<br>{b.title}", "number", "th") for _, (a, b) in columns]
+    starts = [dtype != before for dtype, before in zip(dtypes, [None, *dtypes], strict=False)]
+    kinds = ["number first" if start else "number" for start in starts]
+    second = [cell(f"{a.title}<br>and {b.title}", kind, "th") for (_, (a, b)), kind in zip(columns, kinds, strict=True)]
     rows = []
     for case in results.cases:
         if not any(key[2] == case.label for key in results.found):
             continue
         row = [cell(named(case), tag="th")]
-        row += [_difference(by_key.get((case.label, dtype, pair))) for dtype, pair in columns]
-        rows.append([*row, cell(_percent(largest_gap(results, case.label)), "number")])
+        found = [by_key.get((case.label, dtype, pair)) for dtype, pair in columns]
+        row += [_difference(c, kind) for c, kind in zip(found, kinds, strict=True)]
+        rows.append([*row, cell(percent(largest_gap(results, case.label)), "number")])
     return Section(
         "numbers",
         "Agreement in numbers",
@@ -43,15 +47,15 @@ def largest_gap(results: Results, label: str) -> float | None:
     return max((g for g in gaps if g is not None), default=None)
 
 
-def _difference(c: Comparison | None) -> str:
+def _difference(c: Comparison | None, kind: str) -> str:
     if c is None:
-        return cell("–", "number")
-    kind = "" if c.difference <= c.allowed else " excused" if c.excuse else " broken"
-    return cell(number(c.difference), f"number{kind}")
+        return cell("–", kind)
+    judged = "" if c.difference <= c.allowed else " excused" if c.excuse else " broken"
+    return cell(number(c.difference), kind + judged)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2g} %"
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:#.2g} %".replace(". ", " ")
 
 
 def _remarks(results: Results, comparisons: list[Comparison]) -> str:
