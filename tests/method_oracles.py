@@ -60,18 +60,14 @@ class Setting:
     def rows(self) -> Array:
         return self.rounded(oracle_models.reference_rows())
 
-    def forward(self, x: Any) -> Any:
-        ops = backend_named(self.framework).ops
-        w1, b1, w2, b2 = (ops.asarray(w, like=x) for w in (self.net.w1, self.net.b1, self.net.w2, self.net.b2))
-        z = ops.matmul(x, w1) + b1
-        return ops.matmul(ops.tanh(z) if self.activation == "tanh" else ops.maximum(z, ops.zeros_like(z)), w2) + b2
-
-    def forward_of_halves(self, first: Any, second: Any) -> Any:
-        return self.forward(backend_named(self.framework).ops.concat([first, second], axis=1))
-
     @cached_property
     def model(self) -> Any:
-        return whence.wrap(self.forward, framework=self.framework)
+        return whence.wrap(network(self.framework, self.net), framework=self.framework)
+
+    @cached_property
+    def model_of_halves(self) -> Any:
+        forward, ops = network(self.framework, self.net), backend_named(self.framework).ops
+        return whence.wrap(lambda a, b: forward(ops.concat([a, b], axis=1)), framework=self.framework)
 
     def explain(
         self, method: whence.Method, target: Any = TARGETS, batch_size: int | None = None
@@ -93,6 +89,19 @@ class Setting:
     def each(self, oracle: Explained, *arrays: Array, targets: Sequence[int] = TARGETS) -> Array:
         """An oracle of (score, gradient, x, *arrays) with each sample's own target; arrays are [draw, B, ...]."""
         return each(oracle, self.net.score, self.net.gradient, self.x, *arrays, targets=targets)
+
+
+def network(framework: str, net: oracle_models.MLP) -> Callable[[Any], Any]:
+    """The network as a plain function on a framework's tensors [B, features]."""
+    weights, is_tanh = (net.w1, net.b1, net.w2, net.b2), net.activation == "tanh"
+
+    def forward(x: Any) -> Any:
+        ops = backend_named(framework).ops
+        w1, b1, w2, b2 = (ops.asarray(w, like=x) for w in weights)
+        z = ops.matmul(x, w1) + b1
+        return ops.matmul(ops.tanh(z) if is_tanh else ops.maximum(z, ops.zeros_like(z)), w2) + b2
+
+    return forward
 
 
 def close(found: Any, expected: Array, tolerance: float) -> None:
@@ -260,9 +269,8 @@ def two_inputs(s: Setting) -> None:
     """A model of two tensors is a model of their features side by side; rows of a data set stay together."""
     x, rows = s.given(s.x), s.given(s.rows)
     first, second = x[:, :2], x[:, 2:]
-    model = whence.wrap(s.forward_of_halves, framework=s.framework)
     method = whence.IntegratedGradients(baseline=(s.given(s.baseline)[:, :2], s.given(s.baseline)[:, 2:]), n_steps=5)
-    found = method.explain(model, (first, second), TARGETS).numpy()
+    found = method.explain(s.model_of_halves, (first, second), TARGETS).numpy()
     oracle = s.each(lambda f, df, x, base: oracles.integrated_gradients(df, x, base[0], 5), s.baseline[None])
     s.close(np.concatenate(found.attributions, axis=1), oracle)
 
@@ -274,7 +282,7 @@ def two_inputs(s: Setting) -> None:
         drawn(uniform, "gradient_shap/alpha/None", ()),
         0.2 * np.concatenate(halves, axis=2),
     )
-    found = shap.explain(model, (first, second), TARGETS).numpy()
+    found = shap.explain(s.model_of_halves, (first, second), TARGETS).numpy()
     oracle = s.each(lambda f, df, x, *d: oracles.expected_gradients(df, x, *d), *draws)
     s.close(np.concatenate(found.attributions, axis=1), oracle)
 

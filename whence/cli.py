@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="whence", description="Where a neural network's prediction came from.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True)
 
     demo = commands.add_parser(
         "demo", help="explain handwritten digits on every installed framework and write a page about it",

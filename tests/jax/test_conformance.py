@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.experimental import enable_x64
 
 from tests.conformance import FEW, METHODS, all_checks
 from whence.backends.jax import backend
 from whence.testing import Check, backend_checks
+
+
+def enable_x64() -> AbstractContextManager[None]:
+    """Float64 for a block of code, under the name that this release of JAX has for it."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return import_module("jax.experimental").enable_x64()
+
 
 with enable_x64():
     # which types a framework has is asked when the checks are made

@@ -1,10 +1,12 @@
 """The midpoint rule refined where the gradient changes, until the attributions' estimated error is small enough.
 
-Each sample starts with four cells of [0, 1], one gradient at each middle. The cells of the largest estimated error are
-split in three: the old gradient stays, as the middle third's, and two are new. On a piecewise constant gradient with
-jumps anywhere in a cell of width h, the mean square error of the midpoint rule is a twelfth of the mean square
-change (h |g - g'|)^2 between neighbouring cells; an eighth is used, to err on the safe side. Errors of cells are taken
-for independent and added in quadrature. Completeness is no criterion: errors of opposite sign cancel in it.
+Each sample starts with four cells of [0, 1], one gradient at each middle. The cells of the largest estimated error
+are split in three: the old gradient g stays, as the middle third's, and two, g1 and g3, are new. On a gradient that is
+constant but for jumps anywhere in a cell of width h, the mean square error of the midpoint rule is a twelfth of the
+mean square change h |g1 - g| to the next cell; an eighth is used, to be on the safe side. What a split changes in the
+sum, h |(g1 - g) + (g3 - g)|, is that of independent jumps on the average, but far less on a smooth gradient, where the
+two cancel: errors are scaled by the ratio. Those of cells are taken for independent and added in quadrature.
+Completeness is no criterion: errors of opposite sign cancel in it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,17 @@ class _Cell:
     width: float
     gradient: Leaves
     error: float = inf
+
+    def split(self, g1: Leaves, g3: Leaves, left: float, right: float, both: float) -> tuple[_Cell, _Cell]:
+        """Become the middle third; gives the outer ones. ``left``, ``right`` and ``both`` are norms of changes."""
+        self.width /= 3
+        jumps = sqrt(left**2 + right**2)
+        scale = SHARE * self.width * (both / jumps if jumps else 0.0)
+        self.error = scale * jumps / sqrt(2)
+        return (
+            _Cell(self.middle - self.width, self.width, g1, scale * left),
+            _Cell(self.middle + self.width, self.width, g3, scale * right),
+        )
 
 
 @dataclass
@@ -71,33 +84,27 @@ def integrate_adaptively(
     for i in range(ctx.batch):
         cells = [_Cell(m, 1 / FIRST_CELLS, first[i * FIRST_CELLS + j]) for j, m in enumerate(middles)]
         paths.append(_Path(i, cells, _add([_scaled(c.gradient, c.width) for c in cells])))
-    while True:
-        splits = [(path, cell) for path in paths for cell in path.worst(tol, max_steps - len(path.cells))]
-        if not splits:
-            break
+    while splits := [(path, cell) for path in paths for cell in path.worst(tol, max_steps - len(path.cells))]:
         samples = [path.sample for path, _ in splits for _ in (-1, 1)]
         alphas = np.array([cell.middle + side * cell.width / 3 for _, cell in splits for side in (-1, 1)])
         new = _gradients(ctx, baseline, samples, alphas)
-        pairs = [(new[2 * j], new[2 * j + 1]) for j in range(len(splits))]
-        steps = [
-            tuple(_difference(g, cell.gradient) for g in pair) for pair, (_, cell) in zip(pairs, splits, strict=True)
-        ]
-        changes = _norms(
-            ops, [(path.sample, d) for (path, _), pair in zip(splits, steps, strict=True) for d in pair], length
-        )
-        for j, (path, cell) in enumerate(splits):
-            third = cell.width / 3
-            left, right = SHARE * third * changes[2 * j], SHARE * third * changes[2 * j + 1]
-            path.total = _add([path.total, *(_scaled(d, third) for d in steps[j])])
-            path.cells.append(_Cell(cell.middle - third, third, pairs[j][0], left))
-            path.cells.append(_Cell(cell.middle + third, third, pairs[j][1], right))
-            cell.width, cell.error = third, sqrt((left**2 + right**2) / 2)
-        for path, norm in zip(paths, _norms(ops, [(p.sample, p.total) for p in paths], length), strict=True):
+        steps = [_difference(g, splits[i // 2][1].gradient) for i, g in enumerate(new)]
+        both = [_add([left, right]) for left, right in zip(steps[::2], steps[1::2], strict=True)]
+        changes = _norms(ops, samples + samples[::2], steps + both, length)
+        for i, (path, cell) in enumerate(splits):
+            path.total = _add([path.total, _scaled(both[i], cell.width / 3)])
+            path.cells += cell.split(new[2 * i], new[2 * i + 1], *changes[[2 * i, 2 * i + 1, len(steps) + i]])
+        norms = _norms(ops, [path.sample for path in paths], [path.total for path in paths], length)
+        for path, norm in zip(paths, norms, strict=True):
             path.norm = float(norm)
     mean = tuple(ops.stack([path.total[leaf] for path in paths]) for leaf in range(len(x)))
     relative = [path.error / path.norm if path.norm else 0.0 for path in paths]
-    return mean, {"n_steps": [len(path.cells) for path in paths], "estimated_error": relative, "tol": tol,
-                  "converged": [error <= tol for error in relative]}  # fmt: skip
+    return mean, {
+        "n_steps": [len(path.cells) for path in paths],
+        "estimated_error": relative,
+        "tol": tol,
+        "converged": [error <= tol for error in relative],
+    }
 
 
 def _gradients(ctx: Context, baseline: Leaves, samples: Sequence[int], alphas: np.ndarray) -> list[Leaves]:
@@ -113,12 +120,12 @@ def _gradients(ctx: Context, baseline: Leaves, samples: Sequence[int], alphas: n
     return [tuple(leaf[i] for leaf in found) for i in range(len(samples))]
 
 
-def _norms(ops: Ops, vectors: Sequence[tuple[int, Leaves]], length: Leaves) -> np.ndarray:
-    """Host norms of (x - x') times each (sample, vector)."""
+def _norms(ops: Ops, samples: Sequence[int], vectors: Sequence[Leaves], length: Leaves) -> np.ndarray:
+    """Host norms of each vector times its sample's x - x'."""
     squares: Any = 0.0
-    where = np.array([sample for sample, _ in vectors], np.int64)
+    where = np.array(samples, np.int64)
     for leaf, span in enumerate(length):
-        values = ops.stack([vector[leaf] for _, vector in vectors]) * ops.take(span, ops.asarray(where, like=span))
+        values = ops.stack([vector[leaf] for vector in vectors]) * ops.take(span, ops.asarray(where, like=span))
         axes = tuple(range(1, len(ops.shape(values))))
         squares = squares + ops.to_numpy(ops.sum(values * values, axis=axes) if axes else values * values)
     return np.sqrt(np.asarray(squares, np.float64))

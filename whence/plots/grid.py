@@ -49,7 +49,7 @@ def plot(
     for line, sample in zip(axes, rows, strict=True):
         heat = line[columns // 2]
         limit = style.limit(maps[sample])
-        drawn = heat.imshow(maps[sample], cmap=style.cmap, vmin=-limit, vmax=limit, interpolation="nearest")
+        drawn = heat.imshow(maps[sample], cmap=style.colour_map, vmin=-limit, vmax=limit, interpolation="nearest")
         bar = figure.colorbar(drawn, ax=heat, shrink=0.8, ticks=[-limit, 0, limit])
         bar.ax.set_yticklabels([f"{-limit:.2g}", "0", f"{limit:.2g}"], fontsize=7)
         bar.outline.set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,16 +44,21 @@ class HeatMap:
         # a map of few pixels other than zero has its percentile at zero
         return float(np.percentile(size, self.percentile)) or float(size.max()) or 1.0
 
-    def colours(self, values: np.ndarray, limit: float | None = None) -> np.ndarray:
-        """``[H, W, 4]`` of values ``[H, W]``, between 0 and 1."""
+    @property
+    def colour_map(self) -> Any:
+        """Matplotlib's colour map of that name."""
         from matplotlib import colormaps
 
         if self.cmap not in colormaps:
             raise ParameterError(
                 "cmap", received=repr(self.cmap), valid='a colour map of matplotlib, such as "RdBu_r" or "PiYG"'
             )
+        return colormaps[self.cmap]
+
+    def colours(self, values: np.ndarray, limit: float | None = None) -> np.ndarray:
+        """``[H, W, 4]`` of values ``[H, W]``, between 0 and 1."""
         limit = self.limit(values) if limit is None else limit
-        return np.asarray(colormaps[self.cmap](np.clip(values / limit, -1, 1) / 2 + 0.5))
+        return np.asarray(self.colour_map(np.clip(values / limit, -1, 1) / 2 + 0.5))
 
     def overlay(self, values: np.ndarray, limit: float | None = None) -> np.ndarray:
         """``colours`` that let the image through where attributions are small."""
