@@ -12,15 +12,16 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
-import torch
-from einops import rearrange
-from sklearn.datasets import load_digits
+import torch  # before TensorFlow
 
+# isort: split
 import jax
 import keras
 import matplotlib
+import numpy as np
+from einops import rearrange
 from flax import nnx
+from sklearn.datasets import load_digits
 
 import whence
 

@@ -71,7 +71,8 @@ def test_a_page_is_self_contained_and_escaped() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(3.14e-7, "3.1e-7"), (1e-5, "1e-5"), (0.0, "0"), (None, "–"), (float("inf"), "inf"), (12.0, "1.2e1")],
+    [(3.14e-7, "3.1e-7"), (1e-5, "1.0e-5"), (0.0, "0"), (None, "–"), (float("inf"), "inf"), (12.0, "1.2e1")],
 )
 def test_numbers(value: float | None, shown: str) -> None:
     assert html.number(value) == shown
+    assert html.number(1e-5, 1) == "1e-5"

@@ -63,7 +63,7 @@ class _Path:
     def worst(self, tol: float, room: int) -> list[_Cell]:
         """The cells to split next: none when done, else about as many as it takes, at most a quarter at once."""
         excess = self.error**2 - (tol * self.norm) ** 2
-        if excess <= 0 or room < 2:
+        if not excess > 0 or room < 2:  # NaN stops too
             return []
         ranked = sorted(self.cells, key=lambda cell: -cell.error)
         # split in three, a cell keeps between a third and a 27th of its squared error

@@ -90,11 +90,11 @@ def table(head: Iterable[Sequence[str]], rows: Iterable[Sequence[str]], kind: st
     )
 
 
-def number(value: float | None) -> str:
-    """A small number in two digits, ``3.1e-7``, one where the other is 0; a dash for None."""
+def number(value: float | None, digits: int = 2) -> str:
+    """A small number, ``3.1e-7``; a dash for None."""
     if value is None:
         return "–"
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{value:.1e}".split("e") if np.isfinite(value) else (str(value), "")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if exponent else mantissa
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -45,7 +45,7 @@ def _figures(results: Results, comparisons: list[Comparison]) -> list[tuple[str,
         if own := [c for c in comparisons if c.dtype == dtype]:
             worst = max(own, key=lambda c: c.difference)
             found.append((f"largest difference of a map, {dtype}", number(worst.difference),
-                          f"promised {number(PROMISED[dtype])}"))  # fmt: skip
+                          f"promised {number(PROMISED[dtype], 1)}"))  # fmt: skip
     if pairs(results, "float32"):
         found.append(("largest difference of a logit", number(logit_difference(results, "float32")),
                       "float32; the classes are the same"))  # fmt: skip

@@ -110,9 +110,10 @@ def gather(
         f"{results.accuracy:.1%} of {len(test)} others right.")  # fmt: skip
     for framework in present:
         for dtype in dtypes:
-            if dtype == "float32" or framework.float64:
+            # float64 is there for comparisons
+            if dtype == "float32" or (framework.float64 and len(present) > 1):
                 _explain_all(results, framework, dtype)
-        say(f"{framework.title}: {len(rows)} digits, {len(cases)} explanations of each, in "
+        say(f"{framework.title}: {len(rows)} digits × {len(cases)} methods and settings in "
             f"{results.seconds[framework.name]:.0f} s.")  # fmt: skip
     return results
 

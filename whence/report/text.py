@@ -34,8 +34,8 @@ def agreement(results: Results, comparisons: list[Comparison]) -> list[str]:
                 gap = largest_gap(results, case.label)
                 row.append(percent(gap))
             rows.append(row)
-        promised = f", promised {PROMISED[dtype]:.0e}" if columns else ""
-        lines += ["", f"max|a-b| / max|a| in {dtype}{promised}", *aligned(rows)]
+        title = f"max|a-b| / max|a| in {dtype}, promised {number(PROMISED[dtype], 1)}" if columns else "Completeness"
+        lines += ["", title, *aligned(rows)]
     return lines
 
 

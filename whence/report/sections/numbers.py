@@ -9,20 +9,30 @@ from whence.report.html import Section, cell, number, table
 from whence.report.results import Results
 from whence.report.sections.drawing import named
 
+AGREEMENT = (
+    "For each pair of frameworks the largest difference of any attribution of any digit, relative to the largest "
+    "attribution: max|a − b| / max|a|. "
+)
+COMPLETENESS = (
+    "The gap of completeness is how far the attributions' sum misses the change of the score, in percent of that "
+    "change, at the worst digit; methods without one do not claim it."
+)
+
 
 def section(results: Results, comparisons: list[Comparison]) -> Section:
     """Differences by case, dtype and pair of frameworks, and the largest gap of completeness."""
     by_key = {(c.case.label, c.dtype, c.pair): c for c in comparisons}
     columns = [(dtype, pair) for dtype in results.dtypes for pair in pairs(results, dtype)]
     dtypes = [dtype for dtype, _ in columns]
-    first = [cell("", tag="th", rowspan=2)]
+    deep = 2 if columns else 1
+    first = [cell("", tag="th", rowspan=deep)]
     for dtype in results.dtypes:
         if wide := len(pairs(results, dtype)):
-            first.append(cell(f"{dtype}, promised {number(PROMISED[dtype])}", "group", "th", colspan=wide))
-    first.append(cell("largest gap of<br>completeness", "number", "th", rowspan=2))
+            first.append(cell(f"{dtype}, promised {number(PROMISED[dtype], 1)}", "group", "th", colspan=wide))
+    first.append(cell("largest gap of<br>completeness", "number", "th", rowspan=deep))
     starts = [dtype != before for dtype, before in zip(dtypes, [None, *dtypes], strict=False)]
     kinds = ["number first" if start else "number" for start in starts]
-    second = [cell(f"{a.title}<br>and {b.title}", kind, "th") for (_, (a, b)), kind in zip(columns, kinds, strict=True)]
+    second = [cell(f"{a.title},<br>{b.title}", kind, "th") for (_, (a, b)), kind in zip(columns, kinds, strict=True)]
     rows = []
     for case in results.cases:
         if not any(key[2] == case.label for key in results.found):
@@ -31,13 +41,12 @@ def section(results: Results, comparisons: list[Comparison]) -> Section:
         found = [by_key.get((case.label, dtype, pair)) for dtype, pair in columns]
         row += [_difference(c, kind) for c, kind in zip(found, kinds, strict=True)]
         rows.append([*row, cell(percent(largest_gap(results, case.label)), "number")])
+    head = [first, second] if columns else [first]
     return Section(
         "numbers",
-        "Agreement in numbers",
-        table([first, second], rows, "numbers") + _remarks(results, comparisons),
-        lead="For each pair of frameworks the largest difference of any attribution of any digit, relative to the "
-        "largest attribution: max|a − b| / max|a|. The gap of completeness is how far the attributions' sum misses the "
-        "change of the score, in percent of that change, at the worst digit; methods without one do not claim it.",
+        "Agreement in numbers" if columns else "Completeness",
+        table(head, rows, "numbers") + _remarks(results, comparisons),
+        lead=(AGREEMENT if columns else "") + COMPLETENESS,
     )
 
 
