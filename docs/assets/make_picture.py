@@ -90,7 +90,7 @@ def keras_net(weights: dict[str, np.ndarray]) -> Any:
 
 def channels_last(weights: dict[str, Any]) -> dict[str, np.ndarray]:
     """torch's weights in the order of axes that Flax and Keras have."""
-    order = {2: "out in -> in out", 4: "out in h w -> h w in out"}
+    order = {2: "new old -> old new", 4: "new old h w -> h w old new"}
     arrays = {name: value.numpy() for name, value in weights.items()}
     return {name: rearrange(a, order[a.ndim]) if a.ndim in order else a for name, a in arrays.items()}
 

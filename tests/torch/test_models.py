@@ -189,3 +189,12 @@ def test_numpy_in_numpy_out(net: Net, x: torch.Tensor) -> None:
 def test_preprocessing_is_part_of_the_derivative(net: Net, x: torch.Tensor) -> None:
     model = whence.wrap(net, preprocess=lambda x: (x - 0.5) / 0.25)
     assert relative(whence.Saliency().explain(model, x, 2).attributions, by_hand(net, (x - 0.5) / 0.25, 2) / 0.25) < 1e-6
+
+
+def test_a_baseline_per_sample_follows_its_sample_through_a_noise_tunnel(net: Net, x: torch.Tensor) -> None:
+    baseline = 0.5 * x.flip(0)
+    tunnel = whence.NoiseTunnel(inner=whence.IntegratedGradients(n_steps=3, baseline=baseline), n_samples=1, stdev=0.0)
+    plain = whence.IntegratedGradients(n_steps=3, baseline=baseline).explain(net, x, 2)
+    assert relative(tunnel.explain(net, x, 2).attributions, plain.attributions) < 1e-6
+    several = whence.NoiseTunnel(inner=tunnel.inner, n_samples=4, stdev=0.0)
+    assert relative(several.explain(net, x, 2, batch_size=5).attributions, plain.attributions) < 1e-6

@@ -201,14 +201,23 @@ def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sa
     return ops.broadcast_to(ops.stop_gradient(ops.asarray(value, like=x, dtype=ops.dtype(x))), shape)
 
 
+def _of_rows(ctx: Context, spec: Any, x: Tensor, rows: slice) -> Any:
+    """A baseline with one row per sample of the user's batch, arranged like these rows of the context."""
+    positions = np.array(ctx.positions)
+    whole = (int(positions.max()) + 1, *ctx.ops.shape(x)[1:])
+    if callable(spec) or tuple(getattr(spec, "shape", ())) != whole:
+        return spec
+    return _numbers(spec)[positions[rows]]
+
+
 def at_place(ctx: Context, baseline: Any) -> tuple[Tensor, ...]:
     """The baseline in the place of ``ctx.x``: at the inputs, or the layer's activation for the baseline inputs."""
     specs = per_leaf(baseline, ctx.place.structure)
     wanted = range(len(ctx.inputs)) if ctx.place.layer else ctx.place.leaves
     points = tuple(ctx.x) if ctx.place.layer is None else ctx.inputs
     found = tuple(
-        resolve(specs[leaf], ctx.ops, x, leaf=leaf, layout=ctx.model.layout(len(ctx.ops.shape(x))),
-                sample_ids=ctx.sample_ids)
+        resolve(_of_rows(ctx, specs[leaf], x, slice(None)), ctx.ops, x, leaf=leaf,
+                layout=ctx.model.layout(len(ctx.ops.shape(x))), sample_ids=ctx.sample_ids)
         for leaf, x in zip(wanted, points, strict=True)
     )  # fmt: skip
     return found if ctx.place.layer is None else (ctx.activations(found, ctx.place.layer),)
@@ -225,7 +234,8 @@ def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -
         if isinstance(specs[leaf], Distribution):
             found.append(specs[leaf].sample(ops, x[samples], leaf, points, ids, layout))
         else:
-            one = resolve(specs[leaf], ops, x[samples], leaf=leaf, layout=layout, sample_ids=ids)
+            spec = _of_rows(ctx, specs[leaf], x, samples)
+            one = resolve(spec, ops, x[samples], leaf=leaf, layout=layout, sample_ids=ids)
             found.append(np.repeat(ops.to_numpy(one)[None], len(points), axis=0))
     if ctx.place.layer is None:
         return tuple(found)

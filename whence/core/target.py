@@ -70,7 +70,7 @@ class Target:
             if len(row) != len(sizes):
                 raise TargetError(
                     f"target {_shown(row)} of sample {sample}",
-                    valid=_range(sizes),
+                    valid=_range(sizes) + "; a list for one target per sample",
                     received=f"outputs of shape {_per_sample(output_shape[1:])}",
                 )
             if any(not 0 <= i < size for i, size in zip(row, sizes, strict=True)):

@@ -35,7 +35,10 @@ def captured(function: Any) -> tuple[Hashable, ...]:
     Globals of other packages than the function's own are not followed. Where too much is found to look through,
     the answer is never the same twice.
     """
-    return tuple(_walk(function, _package(function), set()))
+    try:
+        return tuple(_walk(function, _package(function), set()))
+    except _TooMuch:
+        return (object(),)
 
 
 def _package(value: Any) -> str:
@@ -48,12 +51,17 @@ def _walk(value: Any, package: str, seen: set[int]) -> Iterator[Hashable]:
         return
     if id(value) in seen or isinstance(value, (type, types.ModuleType)):
         return
+    if _package(type(value)) == "whence":
+        return
     seen.add(id(value))
     if len(seen) > LIMIT:
-        yield object()
-        return
+        raise _TooMuch
     for inner in _inside(value, package):
         yield from [inner] if isinstance(inner, _Found) else _walk(inner, package, seen)
+
+
+class _TooMuch(Exception):  # noqa: N818  (never seen by users)
+    """More objects than are looked at."""
 
 
 class _Found(tuple[Hashable, ...]):
