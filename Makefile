@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -q
+# Two processes per framework: much of the time is compilation, which uses one core.
+PARALLEL ?= -n 2
 # Which suites `make test` runs after the checks and the docs; each is a folder of tests/ and has its own process.
-SUITES ?= core torch jax tensorflow keras cross docs
+SUITES ?= core torch jax tensorflow keras report cross docs
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -108,7 +110,7 @@ define suites
 	    printf -- '--- %s: %s s\n' "$$name" $$(($$(date +%s) - started)); \
 	}; \
 	pytest() { \
-	    if [ -d "$$2" ]; then run "$$1" env $$3 $(1)/python -m pytest $(PYTEST_ARGS) "$$2"; \
+	    if [ -d "$$2" ]; then run "$$1" env $$3 $(1)/python -m pytest $(PYTEST_ARGS) $$4 "$$2"; \
 	    else missing="$$missing $$2"; fi; \
 	}; \
 	for suite in $(2); do \
@@ -116,9 +118,10 @@ define suites
 	        check) run check $(MAKE) --no-print-directory check ;; \
 	        docs-build) run docs-build $(MAKE) --no-print-directory docs ;; \
 	        keras) for backend in tensorflow jax torch; do \
-	                pytest keras-$$backend tests/keras KERAS_BACKEND=$$backend; done ;; \
-	        keras-*) pytest $$suite tests/keras KERAS_BACKEND=$${suite#keras-} ;; \
-	        *) pytest $$suite tests/$$suite "" ;; \
+	                pytest keras-$$backend tests/keras KERAS_BACKEND=$$backend "$(PARALLEL)"; done ;; \
+	        keras-*) pytest $$suite tests/keras KERAS_BACKEND=$${suite#keras-} "$(PARALLEL)" ;; \
+	        torch|jax|tensorflow) pytest $$suite tests/$$suite "" "$(PARALLEL)" ;; \
+	        *) pytest $$suite tests/$$suite "" "" ;; \
 	    esac; \
 	done; \
 	printf '\n'; \

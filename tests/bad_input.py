@@ -292,7 +292,7 @@ class BadInput(ABC):
 
     def test_a_black_box(self) -> None:
         for method in METHODS.values():
-            with pytest.raises(CapabilityError, match="feature_ablation, occlusion, kernel_shap, lime, rise"):
+            with pytest.raises(CapabilityError, match="a black box"):
                 method.explain(lambda x: x, X, 0)
 
     # -- frameworks --------------------------------------------------------------------------------------------

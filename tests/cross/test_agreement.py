@@ -40,4 +40,4 @@ def test_where_no_threshold_flips_float32_keeps_its_promise() -> None:
 
 def _worst(rows: list[Row]) -> str:
     ranked = sorted(rows, key=lambda row: -row.difference / row.allowed)
-    return "\n".join(f"{row.what}: {row.difference:.1e}, allowed {row.allowed:.1e} ({row.reason})" for row in ranked[:8])
+    return "\n".join(f"{r.what}: {r.difference:.1e}, allowed {r.allowed:.1e} ({r.reason})" for r in ranked[:8])

@@ -70,7 +70,7 @@ def test_guided_relu_in_every_spelling(spelling: str, weights: dict[str, torch.T
     assert found.provenance.coverage["plain"]["torch.nn.functional.conv2d"] == 2
 
 
-def test_interception_at_a_layer_and_through_a_compiled_model(weights: dict[str, torch.Tensor], x: torch.Tensor) -> None:
+def test_at_a_layer_and_through_a_compiled_model(weights: dict[str, torch.Tensor], x: torch.Tensor) -> None:
     net = Net(functional.relu).eval()
     net.load_state_dict(weights)
     at_layer = whence.Saliency(layer="conv1").explain(whence.wrap(net).intercept(GUIDED_RELU), x, 3)

@@ -21,7 +21,7 @@ from whence.core.layout import Layout
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import Fill, draw, normal, uniform
 from whence.core.tree import Structure, flatten
-from whence.core.validation import integer, non_negative
+from whence.core.validation import integer, non_negative, positive
 
 if TYPE_CHECKING:
     from whence.core.context import Context
@@ -36,6 +36,10 @@ class Blur:
 
     sigma: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.sigma is not None:
+            positive("sigma", self.sigma)
+
     def __call__(self, ops: Ops, x: Tensor, layout: Layout) -> Tensor:
         if not layout.spatial:
             raise BaselineError(
@@ -45,7 +49,7 @@ class Blur:
             )
         sides = [ops.shape(x)[axis] for axis in layout.spatial]
         for axis, side in zip(layout.spatial, sides, strict=True):
-            matrix = gaussian_matrix(side, self.sigma or max(sides) / 10)
+            matrix = gaussian_matrix(side, max(sides) / 10 if self.sigma is None else self.sigma)
             x = ops.apply_along_axis(ops.asarray(matrix, like=x), x, axis)
         return x
 

@@ -172,4 +172,6 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
+    if hasattr(value, "__array__") or hasattr(value, "detach"):
+        return host(value).tolist()
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from whence.core.backend import adapt, backend_named
+from whence.core.backend import adapt, backend_of_tensor
 from whence.core.context import Context, Leaves, Work
 from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning
 from whence.core.explanation import Explanation, Provenance
@@ -102,13 +102,18 @@ class Method(ABC):
         return _packed(self, ctx, found, score, settled, leaves, perf_counter() - began)
 
     def _require_capability(self, model: Model) -> None:
-        if self.needs_gradient and not model.differentiable:
-            raise CapabilityError(
-                f"{self.name}, a gradient method",
-                received=f"a black box ({model.describe()})",
-                valid="a model of torch, jax or tensorflow; for black boxes the perturbation methods: "
-                "feature_ablation, occlusion, kernel_shap, lime, rise",
-            )
+        if not self.needs_gradient or model.differentiable:
+            return
+        from whence.core.registry import black_box_methods
+
+        names = black_box_methods()
+        others = f"; for black boxes: {', '.join(names)}" if names else ""
+        raise CapabilityError(
+            f"{self.name}, a gradient method",
+            received=f"a black box ({model.describe()})",
+            valid="a model of torch, jax or tensorflow; for a plain function on the arrays of one of these, "
+            f"whence.wrap(function, framework=...){others}",
+        )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -216,7 +221,7 @@ def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float
     coverage = model.coverage
     return Provenance(
         versions={"whence": _own_version(), "python": platform.python_version(), "numpy": np.__version__,
-                  **backend_named(model.ops.name).versions()},
+                  **backend_of_tensor(x).versions()},
         backend=model.ops.name, model=model.describe(), device=model.ops.device(x), dtype=model.ops.dtype(x),
         precision=model.ops.matmul_precision(x), layout=model.options.layout or model.default_layout,
         seed=getattr(method, "seed", None), batch_size=ctx.rows(gradient=method.needs_gradient),

@@ -25,6 +25,11 @@ def method_names() -> tuple[str, ...]:
     return (*BUILT_IN, *(entry.name for entry in entry_points(group="whence.methods")))
 
 
+def black_box_methods() -> tuple[str, ...]:
+    """Names of the methods that need no gradient, perturbation methods that is."""
+    return tuple(name for name in method_names() if not method_class(name).needs_gradient)
+
+
 def method_class(name: str) -> type[Method]:
     """The method of that name."""
     found: type[Method]

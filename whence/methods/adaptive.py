@@ -4,8 +4,8 @@ Each sample starts with equal cells of [0, 1], one gradient g at each middle; a 
 split in three, where the old gradient stays, as the middle third's, and two are new. The estimate:
 
 - a change J = |g' - g| between neighbouring middles is taken for a jump at a random place between them. It makes a
-  mean square error of J^2 h^3 / 12 (h + h') in the cell of width h, and likewise in the other; an eighth is used instead
-  of a twelfth, to be on the safe side. Errors of jumps are independent and added in quadrature.
+  mean square error of J^2 h^3 / 12 (h + h') in the cell of width h, and likewise in the other; an eighth is used
+  instead of a twelfth, to be on the safe side. Errors of jumps are independent and added in quadrature.
 - where the slopes to both sides agree, the gradient is smooth and the error far smaller: it is scaled by how much they
   differ. Errors of smooth cells have one sign and are added as they are, a sixth of what jumps would make.
 
