@@ -23,7 +23,7 @@ SETTINGS = (
     "network has one, at a layer of the same name. Differences are max|a - b| / max|a|. Allowed is 1e-5 in float32 and "
     "1e-10 in float64, or twenty times the models' own difference: TensorFlow's exact GELU holds sqrt(2) in float32, "
     "and Keras computes float64 in float32 on JAX and PyTorch. Where float32 misses the same framework's float64 "
-    "attributions by more than 1e-5, because a relu or max-pool falls to the other side, five times that error is allowed."
+    "attributions by more than 1e-5, because a relu or max-pool falls to the other side, five times that is allowed."
 )
 
 
