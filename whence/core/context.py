@@ -104,11 +104,15 @@ class Context:
     # -- other places of the same computation --------------------------------------------------------------
     def repeated(self, points: Leaves, draws: Sequence[int]) -> Context:
         """The context of ``len(draws)`` versions of each sample, ``points`` being ``[(draws B), ...]``."""
-        k = len(draws)
-        index = self.target.index
+        k, index, attributed = len(draws), self.target.index, self.place.leaves
+        # an attributed input is not needed besides the points that are its versions
+        inputs = tuple(
+            points[attributed.index(i)] if i in attributed else repeat(leaf, "b ... -> (k b) ...", k=k)
+            for i, leaf in enumerate(self.inputs)
+        )
         return replace(
             self,
-            inputs=tuple(repeat(leaf, "b ... -> (k b) ...", k=k) for leaf in self.inputs),
+            inputs=inputs,
             x=points,
             given_target=self.target if index is None else Target(index=np.tile(index, (k, 1))),
             sample_ids=tuple((d + 1) * REPETITION + i for d in draws for i in self.sample_ids),
