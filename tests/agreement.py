@@ -21,24 +21,23 @@ from tests.zoo.inputs import inputs, to_channels_last
 
 RUNTIMES = ("torch", "flax", "keras-tensorflow", "keras-jax", "keras-torch")
 NETWORKS: dict[str, dict[str, int]] = {"digits_cnn": {}, "resnet": {}, "vit": {}, "text": {}}
-LAYER = {"digits_cnn": "conv1", "resnet": "conv1", "text": "embedding"}
+LAYER = {"digits_cnn": "conv1", "text": "embedding"}
 """A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
-BRIEF = ("saliency", "integrated_gradients riemann_middle", "gradient_shap", "smooth_grad")
-"""What stands for all methods on the slow network where time is short."""
 PROMISED = {"float32": 1e-5, "float64": 1e-10}
 
 
-def methods(background: np.ndarray) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(label, name, parameters) of every method and integration rule."""
+def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(label, name, parameters) of every method and integration rule; with fewer steps and samples where brief."""
+    n_steps, n_samples = (8, 4) if brief else (50, 10)
     yield "saliency", "saliency", {}
     yield "input_x_gradient", "input_x_gradient", {}
     for rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre"):
-        yield f"integrated_gradients {rule}", "integrated_gradients", {"rule": rule}
-    yield "integrated_gradients tol", "integrated_gradients", {"tol": 0.05}
-    yield "gradient_shap", "gradient_shap", {"baseline": background, "n_samples": 20, "stdev": 0.1, "seed": 3}
+        yield f"integrated_gradients {rule}", "integrated_gradients", {"rule": rule, "n_steps": n_steps}
+    yield "integrated_gradients tol", "integrated_gradients", {"tol": 0.05, "max_steps": 4 * n_steps}
+    yield "gradient_shap", "gradient_shap", {"baseline": background, "n_samples": 2 * n_samples, "stdev": 0.1, "seed": 3}
     yield "noise_tunnel of integrated_gradients", "noise_tunnel", {"n_samples": 3, "seed": 1}
     for name in ("smooth_grad", "smooth_grad_squared", "var_grad"):
-        yield name, name, {"n_samples": 10, "seed": 2}
+        yield name, name, {"n_samples": n_samples, "seed": 2}
 
 
 def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> Any:
@@ -53,7 +52,7 @@ def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> An
 
 
 def explain(
-    runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int, long: bool = True
+    runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int
 ) -> dict[str, np.ndarray]:
     """Attributions channels first, by "network/method/place", and the networks' own outputs by "network/output"."""
     import whence
@@ -67,13 +66,11 @@ def explain(
             x, background = to_channels_last(x), to_channels_last(background)
         target = [i % 4 for i in range(batch)]
         layer = LAYER.get(network)
-        places = [layer] if network == "text" else [None, layer] if layer and (long or network != "resnet") else [None]
+        places = {"text": [layer], "digits_cnn": [None, layer]}.get(network, [None])
         output = whence.wrap(model)
         with output.hold():
             found[f"{network}/output"] = output.ops.to_numpy(output.run(output.place(x))[0])
-        for label, name, params in methods(background):
-            if network == "resnet" and not long and label not in BRIEF:
-                continue
+        for label, name, params in methods(background, brief=network == "resnet"):
             if "noise_tunnel" in name:
                 params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
             for place in places:
@@ -132,14 +129,14 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def in_process(
-    runtime: str, dtype: str, out: Path, *, batch: int, sizes: Sequence[str] = (), long: bool = True
+    runtime: str, dtype: str, out: Path, *, batch: int, sizes: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
     """What ``explain`` finds in a process of its own; ``sizes`` such as ``"resnet.image=64"``."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_ENABLE_X64": "1"}
     if runtime.startswith("keras-"):
         environment["KERAS_BACKEND"] = runtime.removeprefix("keras-")
     command = [sys.executable, "-m", "tests.agreement", runtime, str(out), *sizes]
-    command += ["--dtype", dtype, "--batch", str(batch), *([] if long else ["--short"])]
+    command += ["--dtype", dtype, "--batch", str(batch)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
@@ -155,14 +152,13 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", help="network.option=value; naming a network leaves the others out")
     parser.add_argument("--dtype", choices=list(PROMISED), default="float32")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--short", action="store_true", help="fewer methods on the ResNet")
     options = parser.parse_args()
     networks: dict[str, dict[str, int]] = {}
     for text in options.sizes:
         network, _, rest = text.partition(".")
         name, _, value = rest.partition("=")
         networks.setdefault(network, {}).update({name: int(value)} if rest else {})
-    found = explain(options.runtime, options.dtype, networks or NETWORKS, batch=options.batch, long=not options.short)
+    found = explain(options.runtime, options.dtype, networks or NETWORKS, batch=options.batch)
     np.savez(options.out, **found)
 
 

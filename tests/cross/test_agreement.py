@@ -19,7 +19,7 @@ FULL_FLOAT64 = ("flax", "keras-tensorflow")
 @cache
 def found(runtime: str, dtype: str) -> dict[str, np.ndarray]:
     out = Path(mkdtemp()) / "found.npz"
-    return in_process(runtime, dtype, out, batch=2, sizes=SIZES, long=False)
+    return in_process(runtime, dtype, out, batch=2, sizes=SIZES)
 
 
 @pytest.mark.parametrize(
