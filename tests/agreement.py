@@ -34,7 +34,8 @@ def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, 
     for rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre"):
         yield f"integrated_gradients {rule}", "integrated_gradients", {"rule": rule, "n_steps": n_steps}
     yield "integrated_gradients tol", "integrated_gradients", {"tol": 0.05, "max_steps": 4 * n_steps}
-    yield "gradient_shap", "gradient_shap", {"baseline": background, "n_samples": 2 * n_samples, "stdev": 0.1, "seed": 3}
+    shap = {"baseline": background, "n_samples": 2 * n_samples, "stdev": 0.1, "seed": 3}
+    yield "gradient_shap", "gradient_shap", shap
     yield "noise_tunnel of integrated_gradients", "noise_tunnel", {"n_samples": 3, "seed": 1}
     for name in ("smooth_grad", "smooth_grad_squared", "var_grad"):
         yield name, name, {"n_samples": n_samples, "seed": 2}
