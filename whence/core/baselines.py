@@ -21,7 +21,7 @@ from whence.core.layout import Layout
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import Fill, draw, normal, uniform
 from whence.core.tree import Structure, flatten
-from whence.core.validation import integer, non_negative, positive
+from whence.core.validation import integer, non_negative
 
 if TYPE_CHECKING:
     from whence.core.context import Context
@@ -32,13 +32,13 @@ VALID = ('"zeros", "min", "max", "mean", "blur", a number, an array of the input
 
 @dataclass(frozen=True)
 class Blur:
-    """Each image under a Gaussian blur; ``sigma`` in pixels, a tenth of the longest side if not given."""
+    """Each image under a Gaussian blur; ``sigma`` in pixels, 0 for none, a tenth of the longest side if not given."""
 
     sigma: float | None = None
 
     def __post_init__(self) -> None:
         if self.sigma is not None:
-            positive("sigma", self.sigma)
+            non_negative("sigma", self.sigma)
 
     def __call__(self, ops: Ops, x: Tensor, layout: Layout) -> Tensor:
         if not layout.spatial:
@@ -48,9 +48,9 @@ class Blur:
                 valid='images, their layout declared: whence.wrap(model, layout="NHWC")',
             )
         sides = [ops.shape(x)[axis] for axis in layout.spatial]
-        for axis, side in zip(layout.spatial, sides, strict=True):
-            matrix = gaussian_matrix(side, max(sides) / 10 if self.sigma is None else self.sigma)
-            x = ops.apply_along_axis(ops.asarray(matrix, like=x), x, axis)
+        sigma = max(sides) / 10 if self.sigma is None else self.sigma
+        for axis, side in zip(layout.spatial, sides, strict=True) if sigma else ():
+            x = ops.apply_along_axis(ops.asarray(gaussian_matrix(side, sigma), like=x), x, axis)
         return x
 
 

@@ -31,12 +31,6 @@ def non_negative(name: str, value: Any) -> None:
         raise ParameterError(name, received=repr(value), valid="a finite number >= 0")
 
 
-def positive(name: str, value: Any) -> None:
-    """Raise ParameterError unless ``value`` is a finite number > 0."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not isfinite(value) or value <= 0:
-        raise ParameterError(name, received=repr(value), valid="a finite number > 0")
-
-
 def one_of(name: str, value: Any, choices: Collection[str]) -> None:
     """Raise ParameterError unless ``value`` is one of the named choices."""
     if value not in choices:
