@@ -20,7 +20,7 @@ from tests.zoo.inputs import inputs
 from tests.zoo.torch_models import build
 
 TOLERANCE = 1e-5
-STEPS, BATCH, DTYPE = 20, 3, "float64"
+STEPS, BATCH, DTYPE = 10, 2, "float64"
 CAPTUM_RULES = {
     "riemann_left": "riemann_left",
     "riemann_right": "riemann_right",
@@ -92,7 +92,7 @@ def comparisons(network: Network) -> Iterator[Comparison]:
     model = build(network.name, DTYPE, **network.options)
     x = torch.from_numpy(inputs(network.name, BATCH, DTYPE, **network.options))
     baseline = 0.3 * x.flip(0) if x.is_floating_point() else torch.zeros_like(x)
-    target = torch.tensor([1, 0, 2])
+    target = torch.tensor([1, 0])
     if network.embedding:
         yield from _at_layer(model, x, baseline, target, network.embedding)
     else:

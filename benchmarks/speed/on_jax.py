@@ -47,7 +47,7 @@ class Case:
         self._scores(self.state, self.values, self.target)
         self._scores(self.state, jnp.zeros_like(self.values), self.target).block_until_ready()
 
-    def rivals(self) -> dict[str, Call]:
+    def others(self) -> dict[str, Call]:
         """No other library differentiates JAX models."""
         return {}
 

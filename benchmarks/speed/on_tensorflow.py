@@ -59,7 +59,7 @@ class Case:
         self._forward(self.values)
         self._forward(tf.zeros_like(self.values)).numpy()
 
-    def rivals(self) -> dict[str, Call]:
+    def others(self) -> dict[str, Call]:
         """TensorFlow's explainers need other versions than these; MEASURED.md has them."""
         return {}
 

@@ -47,8 +47,15 @@ class Case:
             self.forward(self.values)
             self.forward(torch.zeros_like(self.values))
 
-    def rivals(self) -> dict[str, Call]:
-        """Captum's calls for the same attributions."""
+    def others(self) -> dict[str, Call]:
+        """The same attributions by whence with the floor's memory format of weights, and by Captum."""
+        found = self._captum()
+        if self.workload.network == "resnet":
+            model = deepcopy(self.model).to(memory_format=torch.channels_last)
+            found["whence, model channels last"] = self.workload.explain(model, self.x, self.target)
+        return found
+
+    def _captum(self) -> dict[str, Call]:
         x, target, workload = self.x, self.target, self.workload
         if workload.method == "saliency":
             return {"Captum": lambda: captum.Saliency(self.model).attribute(x, target=target, abs=False)}
