@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 import whence
-from whence.baselines import Gaussian
+from whence.baselines import DataSet, Gaussian
+from whence.features import Tokens
 from whence.testing import Check, method_checks
 
+ROWS = np.random.default_rng(4).standard_normal((7, 6)).astype(np.float32)
 METHODS: tuple[whence.Method, ...] = (
     whence.Saliency(),
     whence.InputXGradient(),
@@ -25,6 +29,28 @@ SOME = tuple(METHODS[i] for i in (0, 3, 4, 8, 9, 10))
 """Every piece of code that a method adds, where each check costs a compilation."""
 FEW = (METHODS[0], METHODS[2], METHODS[5])
 """A method of each engine."""
+
+PERTURBATION: tuple[whence.Method, ...] = (
+    whence.FeatureAblation(baseline="min"),
+    whence.FeatureAblation(baseline=DataSet(ROWS), feature_mask=Tokens(words=[4, 4, 0, 9, 9, 1])),
+    whence.FeatureAblation(layer="features", neuron=("head", (1,))),
+    whence.Occlusion(window=3, stride=2),
+    whence.FeaturePermutation(baseline=DataSet(ROWS), n_samples=3),
+    whence.RISE(n_samples=40, grid=3),
+)
+"""Methods without gradients; a background of rows serves models of one input and of two."""
+
+
+def perturbation_checks(
+    framework: str, methods: Sequence[whence.Method] = PERTURBATION, dtypes: Sequence[str] = ("float32", "float64")
+) -> list[Check]:
+    """Their checks on one framework, agreement with the same function as a black box on NumPy among them."""
+    return [
+        Check(f"{i} {check.name}", check.body)
+        for i, method in enumerate(methods)
+        for check in method_checks(method, tuple(dict.fromkeys(("numpy", framework))), dtypes=dtypes)
+        if framework in check.name or (framework == "numpy" and "[" not in check.name)
+    ]
 
 
 def all_checks(

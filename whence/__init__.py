@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whence import baselines as baselines
     from whence import errors as errors
+    from whence import features as features
     from whence import methods as methods
     from whence import testing as testing
     from whence.core.explanation import Explanation as Explanation
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from whence.methods.noise import VarGrad as VarGrad
     from whence.methods.path import GradientSHAP as GradientSHAP
     from whence.methods.path import IntegratedGradients as IntegratedGradients
+    from whence.methods.perturbation import FeatureAblation as FeatureAblation
+    from whence.methods.perturbation import FeaturePermutation as FeaturePermutation
+    from whence.methods.perturbation import Occlusion as Occlusion
+    from whence.methods.rise import RISE as RISE
 
 __version__ = "0.1.0"
 
@@ -34,10 +39,12 @@ _HOMES = {
     "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
     "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
+    "FeatureAblation": "whence.methods.perturbation", "FeaturePermutation": "whence.methods.perturbation",
+    "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
 }  # fmt: skip
-_MODULES = ("baselines", "errors", "methods", "testing")
+_MODULES = ("baselines", "errors", "features", "methods", "testing")
 
 __all__ = [*_MODULES, *sorted(_HOMES)]
 

@@ -121,7 +121,10 @@ def _draw(
 
 @dataclass(frozen=True, eq=False)
 class DataSet(Distribution):
-    """Rows drawn with replacement from data in the inputs' structure, ``[M, ...]`` each; of any framework."""
+    """Rows of data in the inputs' structure, ``[M, ...]`` each, or one array for all inputs; of any framework.
+
+    Gradient methods draw rows with replacement; methods that take features away average over all of them.
+    """
 
     data: Any
     seed: int = 0
@@ -134,16 +137,68 @@ class DataSet(Distribution):
     def sample(
         self, ops: Ops, x: Tensor, leaf: int, draws: Sequence[int], sample_ids: Sequence[int], layout: Layout
     ) -> np.ndarray:
-        if leaf >= len(self.arrays) or self.arrays[leaf].shape[1:] != ops.shape(x)[1:] or not len(self.arrays[leaf]):
-            received = [a.shape for a in self.arrays]
-            raise BaselineError(
-                f"a data set of baselines for inputs of shape {ops.shape(x)}",
-                received=received,
-                valid=f"rows of shape {ops.shape(x)[1:]} for each input",
-            )
-        rows = self.arrays[leaf]
+        rows = self.checked(leaf, ops.shape(x))
         place = draw(uniform, (), seed=self.seed, stream="baseline/row", samples=sample_ids, draws=draws)
         return np.asarray(rows[np.minimum((place * len(rows)).astype(int), len(rows) - 1)])
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def checked(self, leaf: int, shape: Sequence[int]) -> np.ndarray:
+        """The rows for input ``leaf`` of ``shape``; raises BaselineError where they do not fit."""
+        missing = np.empty((0, 0))
+        rows = self.arrays[0] if len(self.arrays) == 1 else dict(enumerate(self.arrays)).get(leaf, missing)
+        if rows.shape[1:] != tuple(shape[1:]) or not len(rows):
+            raise BaselineError(
+                f"a data set of baselines for inputs of shape {tuple(shape)}",
+                received=[a.shape for a in self.arrays],
+                valid=f"rows of shape {tuple(shape[1:])} for each input",
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class FeatureMean:
+    """Each feature at the mean of its own values, channel by channel: the mean colour of a superpixel."""
+
+    def fill(self, values: np.ndarray, mask: np.ndarray, layout: Layout) -> np.ndarray:
+        """The baseline of one sample ``[...]`` whose feature numbers ``mask`` broadcast to it."""
+        channel = None if layout.channel is None else layout.channel - 1
+        channels = values[None] if channel is None else np.moveaxis(values, channel, 0)
+        groups = np.broadcast_to(mask, values.shape)
+        groups = groups[None] if channel is None else np.moveaxis(groups, channel, 0)
+        filled = np.stack([_means(c.astype(np.float64), g) for c, g in zip(channels, groups, strict=True)])
+        return filled[0] if channel is None else np.moveaxis(filled, 0, channel)
+
+
+def _means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    flat = groups.ravel()
+    return np.asarray(np.bincount(flat, values.ravel())[flat] / np.bincount(flat)[flat]).reshape(values.shape)
+
+
+@dataclass(frozen=True)
+class Inpaint:
+    """Each feature of an image painted over from its surroundings (biharmonic inpainting of scikit-image).
+
+    A feature is filled in as if it alone were missing; where neighbours are absent together, each still shows a trace
+    of the others.
+    """
+
+    def fill(self, values: np.ndarray, mask: np.ndarray, layout: Layout) -> np.ndarray:
+        """The baseline of one sample ``[...]`` whose feature numbers ``mask`` broadcast to it."""
+        from skimage.restoration import inpaint_biharmonic
+
+        if layout.channel is None:
+            raise BaselineError("inpainting", received="inputs of unknown layout",
+                                valid='images, their layout declared: whence.wrap(model, layout="NHWC")')  # fmt: skip
+        channel = layout.channel - 1
+        image, groups = np.moveaxis(values, channel, -1), np.moveaxis(mask, channel, -1)[..., 0]
+        filled = np.array(image, np.float64)
+        for number in np.unique(groups):
+            hole = groups == number
+            if not hole.all():
+                filled[hole] = inpaint_biharmonic(np.asarray(image, np.float64), hole, channel_axis=-1)[hole]
+        return np.moveaxis(filled, -1, channel)
 
 
 def host(a: Any) -> np.ndarray:
@@ -179,17 +234,26 @@ def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sa
         if baseline == "zeros":
             return ops.zeros_like(x)
         if baseline in ("min", "max", "mean"):
+            if baseline == "mean" and not ops.is_floating(x):
+                raise BaselineError("baseline", received="'mean' for whole numbers", valid=VALID)
             return ops.broadcast_to(getattr(ops, baseline)(x, axis=axes, keepdims=True), shape)
         if baseline != "blur":
             raise BaselineError("baseline", received=repr(baseline), valid=VALID)
         baseline = Blur()
+    if isinstance(baseline, FeatureMean | Inpaint):
+        raise BaselineError(f"baseline {baseline!r}", received="a method without features", valid=VALID)
     if isinstance(baseline, Blur):
+        if not ops.is_floating(x):
+            raise BaselineError("a blurred baseline", received=f"inputs of {ops.dtype(x)}", valid=VALID)
         return baseline(ops, x, layout)
     if isinstance(baseline, Distribution):
         drawn = baseline.sample(ops, x, leaf, [0], sample_ids, layout)[0]
         return ops.asarray(drawn, like=x, dtype=ops.dtype(x))
     if isinstance(baseline, Real) and not isinstance(baseline, bool):
-        return ops.full_like(x, float(baseline))
+        number = float(baseline)
+        if not ops.is_floating(x) and number != round(number):
+            raise BaselineError(f"a baseline for inputs of {ops.dtype(x)}", received=repr(baseline), valid="an int")
+        return ops.full_like(x, number if ops.is_floating(x) else round(number))
     if callable(baseline):
         baseline = baseline(x)
     try:
@@ -203,6 +267,13 @@ def resolve(baseline: Any, ops: Ops, x: Tensor, *, leaf: int, layout: Layout, sa
             valid=f"shape {shape}, {(1, *shape[1:])} or {shape[1:]}",
         )
     return ops.broadcast_to(ops.stop_gradient(ops.asarray(value, like=x, dtype=ops.dtype(x))), shape)
+
+
+def resolved_rows(ctx: Context, spec: Any, x: Tensor, leaf: int, rows: slice) -> Tensor:
+    """The baseline of one input for some of the context's samples, ``[b, ...]``."""
+    given = _of_rows(ctx, spec, x, rows)
+    layout = ctx.model.layout(len(ctx.ops.shape(x)))
+    return resolve(given, ctx.ops, x[rows], leaf=leaf, layout=layout, sample_ids=ctx.sample_ids[rows])
 
 
 def _of_rows(ctx: Context, spec: Any, x: Tensor, rows: slice) -> Any:
@@ -236,10 +307,10 @@ def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -
     for leaf, x in zip(wanted, values, strict=True):
         layout = ctx.model.layout(len(ops.shape(x)))
         if isinstance(specs[leaf], Distribution):
-            found.append(specs[leaf].sample(ops, x[samples], leaf, points, ids, layout))
+            drawn = specs[leaf].sample(ops, x[samples], leaf, points, ids, layout)
+            found.append(drawn.astype(np.float64) if drawn.dtype.kind in "iu" and ops.is_floating(x) else drawn)
         else:
-            spec = _of_rows(ctx, specs[leaf], x, samples)
-            one = resolve(spec, ops, x[samples], leaf=leaf, layout=layout, sample_ids=ids)
+            one = resolved_rows(ctx, specs[leaf], x, leaf, samples)
             found.append(np.repeat(ops.to_numpy(one)[None], len(points), axis=0))
     if ctx.place.layer is None:
         return tuple(found)

@@ -196,8 +196,13 @@ def _points(
 def _leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:
     per_draw = [d[i] if isinstance(d, tuple) else d for d in draws]
     return [s[i][None] for s in samples] + [
-        ops.astype(_expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw
+        _cast(ops, _expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw
     ]
+
+
+def _cast(ops: Ops, draw: Tensor, dtype: str) -> Tensor:
+    """Numbers in the dtype of the values they are computed with; whole numbers and truth values as they are."""
+    return ops.astype(draw, dtype) if ops.is_floating(draw) else draw
 
 
 def _expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from whence.core.baselines import host
 from whence.core.errors import CompletenessError, DTypeError, ParameterError
+from whence.core.feature_values import FeatureValues, Ranked
 from whence.core.tree import Structure, flatten
 
 FORMAT = 1
@@ -50,7 +51,8 @@ class Explanation:
     None for inputs of whole numbers, which are held fixed). ``target[B, n]``: the explained index per sample, None for
     a callable. ``score[B]`` and ``baseline_score[B]``: the explained number at the input and at the baseline.
     ``delta[B]``: sum of attributions minus the change of the score, None where the method claims no completeness.
-    ``std_error``: of a sampling method, like ``attributions``. Raw numbers: no absolute value, no normalisation.
+    ``std_error``: of a sampling method, like ``attributions``. ``features``: the same per feature, with names, from
+    methods that take features away. Raw numbers: no absolute value, no normalisation.
     """
 
     attributions: Any
@@ -63,6 +65,7 @@ class Explanation:
     params: Mapping[str, Any]
     provenance: Provenance
     inputs: Any = field(default=None, repr=False)
+    features: FeatureValues | None = None
 
     def __repr__(self) -> str:
         leaves, _ = flatten(self.attributions)
@@ -106,6 +109,13 @@ class Explanation:
             )  # fmt: skip
         return self
 
+    def top(self, n: int = 5, *, sign: int = 0) -> list[list[Ranked]]:
+        """The ``n`` strongest features of each sample as (name, value, number); see ``FeatureValues.top``."""
+        if self.features is None:
+            raise ParameterError(f"features of {self.method}", received="a method without features",
+                                 valid="a method with a feature_mask, such as feature_ablation")  # fmt: skip
+        return self.features.top(n, sign=sign)
+
     def plot(self, **options: Any) -> Any:
         """Heat maps of image attributions; see ``whence.plots.plot``. Returns a matplotlib figure."""
         from importlib import import_module
@@ -139,6 +149,11 @@ class Explanation:
             "provenance": _plain({f.name: getattr(self.provenance, f.name) for f in fields(Provenance)}),
             "structure": layout,
         }
+        if self.features is not None:
+            header["features"] = {"labels": self.features.labels, "masks": len(self.features.masks)}
+            arrays |= {f"features/mask/{i}": mask for i, mask in enumerate(self.features.masks)}
+            found = {name: getattr(self.features, name) for name in _FEATURE_ARRAYS}
+            arrays |= {f"features/{name}": array for name, array in found.items() if array is not None}
         with path.open("wb") as file:
             np.savez_compressed(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
         return path
@@ -158,10 +173,25 @@ def load(path: str | Path) -> Explanation:
             count = max(len(shape["keys"]), 1)
             leaves = [None if i in shape["held"] else file[f"{name}/{i}"] for i in range(count)]
             values[name] = Structure(kind, tuple(shape["keys"])).unflatten(leaves)
+        features = _features(file, header.get("features"))
     known = {f.name for f in fields(Provenance)}
     provenance = Provenance(**{k: v for k, v in header["provenance"].items() if k in known})
     blank = dict.fromkeys(("attributions", "target", "score", "baseline_score", "delta", "std_error", "inputs"))
-    return Explanation(**{**blank, **values}, method=header["method"], params=header["params"], provenance=provenance)
+    return Explanation(**{**blank, **values}, method=header["method"], params=header["params"], provenance=provenance,
+                       features=features)  # fmt: skip
+
+
+_FEATURE_ARRAYS = ("values", "std_error", "interactions")
+
+
+def _features(file: Any, header: Mapping[str, Any] | None) -> FeatureValues | None:
+    if header is None:
+        return None
+    return FeatureValues(
+        labels=tuple(map(tuple, header["labels"])),
+        masks=tuple(file[f"features/mask/{i}"] for i in range(header["masks"])),
+        **{name: file[f"features/{name}"] for name in _FEATURE_ARRAYS if f"features/{name}" in file.files},
+    )
 
 
 def _plain(value: Any) -> Any:

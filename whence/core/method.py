@@ -19,6 +19,7 @@ from whence.core.backend import adapt, backend_of_tensor
 from whence.core.context import Context, Leaves, Work
 from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning
 from whence.core.explanation import Explanation, Provenance
+from whence.core.feature_values import FeatureValues
 from whence.core.model import Model
 from whence.core.ops import Tensor
 from whence.core.place import Neuron, Place
@@ -37,6 +38,7 @@ class Attribution:
     values: Leaves
     baseline_score: Tensor | None = None
     std_error: Leaves | None = None
+    features: FeatureValues | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +55,8 @@ class Method(ABC):
     name: ClassVar[str]
     """The snake_case name for ``whence.explain`` and the command line."""
     needs_gradient: ClassVar[bool] = True
+    attributes_whole_numbers: ClassVar[bool] = False
+    """Whether inputs of whole numbers are attributed too, as methods without gradients can, or held fixed."""
 
     layer: str | None = None
     neuron: Neuron | None = None
@@ -81,9 +85,13 @@ class Method(ABC):
         native = tuple(_native(adapted, name, leaf) for name, leaf in zip(structure.names, leaves, strict=True))
         ops = adapted.ops
         batch = batch_of(ops, structure.names, native)
-        place = Place(
-            structure, () if self.layer else floating_leaves(ops, structure.names, native), self.layer, self.neuron
-        )
+        if self.layer is not None:
+            attributed: tuple[int, ...] = ()
+        elif self.attributes_whole_numbers:
+            attributed = tuple(range(len(native)))
+        else:
+            attributed = floating_leaves(ops, structure.names, native)
+        place = Place(structure, attributed, self.layer, self.neuron)
         adapted.check(structure.names, native)
         for name, leaf in zip(structure.names, native, strict=True):
             require_finite(ops, name, leaf)
@@ -169,7 +177,8 @@ def _packed(
         require_finite(ops, f"{method.name}: the model's score at the baseline", found.baseline_score)
     for i, value in enumerate(found.values):
         name = place.layer or place.structure.names[place.leaves[i]]
-        require_finite(ops, f"{method.name}: the gradient with respect to {name}", value)
+        what = "the gradient with respect to" if method.needs_gradient else "the attribution of"
+        require_finite(ops, f"{method.name}: {what} {name}", value)
     if not any(bool(ops.to_numpy(ops.sum(v))) or bool(ops.to_numpy(ops.any(v != 0))) for v in found.values):
         warnings.warn(
             f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
@@ -185,7 +194,8 @@ def _packed(
     def user_tree(values: Leaves | None) -> Any:
         if values is None:
             return None
-        values = tuple(ops.astype(v, ops.dtype(x)) for v, x in zip(values, ctx.x, strict=True))
+        dtypes = (ops.dtype(x if ops.is_floating(x) else score) for x in ctx.x)
+        values = tuple(ops.astype(v, dtype) for v, dtype in zip(values, dtypes, strict=True))
         if place.layer is not None:
             return user(values[0])
         by_leaf = dict(zip(place.leaves, values, strict=True))
@@ -204,7 +214,7 @@ def _packed(
         attributions=user_tree(found.values), target=target.index, score=user(score),
         baseline_score=user(found.baseline_score), delta=user(delta), std_error=user_tree(found.std_error),
         method=method.name, params=method.params, provenance=_provenance(method, ctx, found, seconds),
-        inputs=place.structure.unflatten(list(given)),
+        inputs=place.structure.unflatten(list(given)), features=found.features,
     )  # fmt: skip
 
 

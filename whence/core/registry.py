@@ -17,6 +17,10 @@ BUILT_IN = {
     "smooth_grad": "noise:SmoothGrad",
     "smooth_grad_squared": "noise:SmoothGradSquared",
     "var_grad": "noise:VarGrad",
+    "feature_ablation": "perturbation:FeatureAblation",
+    "occlusion": "perturbation:Occlusion",
+    "feature_permutation": "perturbation:FeaturePermutation",
+    "rise": "rise:RISE",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from whence.core.accumulate import Moments, Sum
 from whence.core.batching import Tile, tiles
+from whence.core.errors import ShapeError
 from whence.core.mixing import warn_if_mixing
 from whence.core.ops import Ops, Tensor
 from whence.core.target import Target
@@ -58,7 +59,7 @@ def _run_block(
 ) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
     ops = ctx.ops
     state: list[Any] | None = None
-    scores, chosen = [], None
+    scores, chosen, first_shape = [], None, None
     fixed = block_of(ops, ctx.place.fixed(ctx.inputs), block[0])
     rows = [block_of(ops, leaves, block[0]) for leaves in samples]
     index = None if target.index is None else ops.asarray(_padded(target.index, block[0]), like=ctx.inputs[0])
@@ -67,6 +68,9 @@ def _run_block(
         mask[: tile.points] = weights[tile.start : tile.start + tile.points]
         arguments = (fixed, rows, tuple(_tile_draw(ctx, d, points, tile) for d in draws), ctx.like(mask), index)
         reduced, score, chosen, shape = call(*arguments)
+        if not ops.static_shapes:  # elsewhere the compiled model cannot change it
+            _require_same_outputs(shape, first_shape)
+            first_shape = shape
         if tile.start == 0:
             served = slice(tile.first, tile.first + tile.samples)
             if target.index is not None:
@@ -79,6 +83,16 @@ def _run_block(
         ctx.work.advance(tile.points * tile.samples)
     sums = [_cut(part, block[0].samples) for part in state or ()]
     return sums, concat(ops, scores), None if chosen is None else chosen[: block[0].samples]
+
+
+def _require_same_outputs(shape: Sequence[int], first: Sequence[int] | None) -> None:
+    """Raise ShapeError where a model's outputs change their shape between calls."""
+    if first is not None and tuple(shape[1:]) != tuple(first[1:]):
+        raise ShapeError(
+            "outputs of one shape",
+            received=f"{tuple(first[1:])} per sample in one call, {tuple(shape[1:])} in the next",
+            valid="a model whose output has the same shape for every batch",
+        )
 
 
 def _merge(state: list[Any] | None, reduced: Sequence[Any], points: int) -> list[Any]:

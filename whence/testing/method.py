@@ -391,7 +391,11 @@ def _several_inputs(p: _Place) -> None:
 def _whole_numbers(p: _Place) -> None:
     ids = p.tensor(np.arange(BATCH * int(np.prod(p.shape))).reshape(BATCH, *p.shape) % 3)
     found = p.explain((p.x, ids), model=p.pair_model).attributions
-    expect(found[1] is None, "None for an input of whole numbers", found[1])
+    if p.method.attributes_whole_numbers:
+        expect(p.ops.shape(found[1]) == p.ops.shape(ids), "attributions of whole numbers", p.ops.shape(found[1]))
+        expect(p.ops.dtype(found[1]) == p.dtype, f"attributions of {p.dtype}", p.ops.dtype(found[1]))
+    else:
+        expect(found[1] is None, "None for an input of whole numbers", found[1])
     expect(p.ops.shape(found[0]) == p.ops.shape(p.x), "attributions of the other", p.ops.shape(found[0]))
     other = p.explain((p.x, ids * 0), model=p.pair_model).attributions
     same = np.array_equal(p.ops.to_numpy(other[0]), p.ops.to_numpy(found[0]))
@@ -477,7 +481,7 @@ _CHECKS: dict[str, Callable[[_Place], None]] = {
     "wrong targets": _wrong_targets,
     "linear model": _linear,
     "several inputs": _several_inputs,
-    "whole numbers held fixed": _whole_numbers,
+    "whole numbers": _whole_numbers,
     "NaN and infinity": _bad_numbers,
     "bad calls": _bad_calls,
     "failing model": _failing_model,
