@@ -21,6 +21,7 @@ from whence.core.context import Context
 from whence.core.engine import scores_over_variants
 from whence.core.errors import ParameterError
 from whence.core.grouping import Grouping
+from whence.core.grouping import find as grouping_of
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import generator
@@ -138,7 +139,7 @@ class Occlusion(Method):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FeaturePermutation(FeatureMethod):
+class FeaturePermutation(Method):
     """The mean drop of the score when a feature takes its value from another row, ``[B, ...]``.
 
     Rows come from the data set ``baseline``, drawn with replacement; without it the batch itself is permuted,
@@ -149,7 +150,10 @@ class FeaturePermutation(FeatureMethod):
     """
 
     name: ClassVar[str] = "feature_permutation"
+    needs_gradient: ClassVar[bool] = False
+    attributes_whole_numbers: ClassVar[bool] = True
 
+    feature_mask: Any = None
     baseline: Any = None
     n_samples: int = 10
     seed: int = 0
@@ -165,7 +169,7 @@ class FeaturePermutation(FeatureMethod):
             )
 
     def compute(self, ctx: Context) -> Attribution:
-        grouping, n = self.grouping(ctx), self.n_samples
+        grouping, n = grouping_of(ctx, self.feature_mask), self.n_samples
         scores = scores_over_variants(
             ctx,
             Ablated(ctx.ops),
@@ -205,6 +209,3 @@ class FeaturePermutation(FeatureMethod):
         while (order == np.arange(batch)).all():
             order = rng.permutation(batch)
         return order
-
-    def estimate(self, game: Game) -> Estimate:
-        raise NotImplementedError("rows are drawn for each feature")
