@@ -17,6 +17,7 @@ JOBS = (
     ("agreement_captum",),
     ("completeness",),
     ("accuracy",),
+    ("evaluations",),
     ("memory",),
     ("speed", "torch"),
     ("speed", "jax"),

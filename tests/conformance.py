@@ -37,6 +37,9 @@ PERTURBATION: tuple[whence.Method, ...] = (
     whence.Occlusion(window=3, stride=2),
     whence.FeaturePermutation(baseline=DataSet(ROWS), n_samples=3),
     whence.RISE(n_samples=40, grid=3),
+    whence.ExactShapley(feature_mask=Tokens(words=[4, 4, 0, 9, 9, 1])),
+    whence.ShapleySampling(n_samples=5, baseline="min"),
+    whence.KernelSHAP(n_samples=40, baseline=DataSet(ROWS[:2])),
 )
 """Methods without gradients; a background of rows serves models of one input and of two."""
 

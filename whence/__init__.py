@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whence.front import wrap as wrap
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
+    from whence.methods.kernel_shap import KernelSHAP as KernelSHAP
     from whence.methods.noise import NoiseTunnel as NoiseTunnel
     from whence.methods.noise import SmoothGrad as SmoothGrad
     from whence.methods.noise import SmoothGradSquared as SmoothGradSquared
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from whence.methods.perturbation import FeaturePermutation as FeaturePermutation
     from whence.methods.perturbation import Occlusion as Occlusion
     from whence.methods.rise import RISE as RISE
+    from whence.methods.shapley import ExactShapley as ExactShapley
+    from whence.methods.shapley import ShapleySampling as ShapleySampling
 
 __version__ = "0.1.0"
 
@@ -41,6 +44,8 @@ _HOMES = {
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
     "FeatureAblation": "whence.methods.perturbation", "FeaturePermutation": "whence.methods.perturbation",
     "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",
+    "ExactShapley": "whence.methods.shapley", "ShapleySampling": "whence.methods.shapley",
+    "KernelSHAP": "whence.methods.kernel_shap",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
 }  # fmt: skip

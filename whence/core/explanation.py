@@ -50,7 +50,8 @@ class Explanation:
     ``attributions``: in the inputs' structure, ``[B, ...]`` each (the layer's activation where a layer was named;
     None for inputs of whole numbers, which are held fixed). ``target[B, n]``: the explained index per sample, None for
     a callable. ``score[B]`` and ``baseline_score[B]``: the explained number at the input and at the baseline.
-    ``delta[B]``: sum of attributions minus the change of the score, None where the method claims no completeness.
+    ``delta[B]``: sum of attributions minus the change of the score, None where the method claims no completeness; a
+    feature of several numbers counts once.
     ``std_error``: of a sampling method, like ``attributions``. ``features``: the same per feature, with names, from
     methods that take features away. Raw numbers: no absolute value, no normalisation.
     """

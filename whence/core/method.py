@@ -21,7 +21,7 @@ from whence.core.errors import BackendError, CapabilityError, ParameterError, Ze
 from whence.core.explanation import Explanation, Provenance
 from whence.core.feature_values import FeatureValues
 from whence.core.model import Model
-from whence.core.ops import Tensor
+from whence.core.ops import Ops, Tensor
 from whence.core.place import Neuron, Place
 from whence.core.target import Target
 from whence.core.tree import flatten
@@ -203,19 +203,24 @@ def _packed(
 
     delta = None
     if found.baseline_score is not None:
-        totals = [
-            ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values
-        ]
-        total = totals[0]
-        for more in totals[1:]:
-            total = total + more
-        delta = ops.astype(total, ops.dtype(score)) - (score - found.baseline_score)
+        delta = ops.astype(_total(ops, found, score), ops.dtype(score)) - (score - found.baseline_score)
     return Explanation(
         attributions=user_tree(found.values), target=target.index, score=user(score),
         baseline_score=user(found.baseline_score), delta=user(delta), std_error=user_tree(found.std_error),
         method=method.name, params=method.params, provenance=_provenance(method, ctx, found, seconds),
         inputs=place.structure.unflatten(list(given)), features=found.features,
     )  # fmt: skip
+
+
+def _total(ops: Ops, found: Attribution, score: Tensor) -> Tensor:
+    """The sum of each sample's attributions ``[B]``; a feature of several numbers counts once."""
+    if found.features is not None:
+        return ops.asarray(np.nansum(found.features.values, axis=1), like=score)
+    totals = [ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values]
+    total = totals[0]
+    for more in totals[1:]:
+        total = total + more
+    return total
 
 
 @cache

@@ -21,6 +21,9 @@ BUILT_IN = {
     "occlusion": "perturbation:Occlusion",
     "feature_permutation": "perturbation:FeaturePermutation",
     "rise": "rise:RISE",
+    "exact_shapley": "shapley:ExactShapley",
+    "shapley_sampling": "shapley:ShapleySampling",
+    "kernel_shap": "kernel_shap:KernelSHAP",
 }
 
 

@@ -85,3 +85,11 @@ def require_finite(ops: Ops, what: str, x: Tensor) -> None:
             received=f"NaN or infinity in sample{'s' if len(bad) > 1 else ''} {shown}",
             valid="finite numbers",
         )
+
+
+def positive_tolerance(value: Any) -> None:
+    """Raise ParameterError unless ``tol`` is None or a finite number above 0."""
+    if value is not None:
+        non_negative("tol", value)
+        if value == 0:
+            raise ParameterError("tol", received=repr(value), valid="a number above 0, or None")

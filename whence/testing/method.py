@@ -362,7 +362,7 @@ def _linear(p: _Place) -> None:
     if e.delta is None:
         return
     score, base, delta = (p.ops.to_numpy(v).astype(np.float64) for v in (e.score, e.baseline_score, e.delta))
-    total = found.reshape(BATCH, -1).sum(axis=1)
+    total = found.reshape(BATCH, -1).sum(axis=1) if e.features is None else np.nansum(e.features.values, axis=1)
     scale = np.abs(found).sum() + np.abs(score).max()
     expect_close(delta + scale, total - (score - base) + scale, p.tolerance, "delta (with the scale added)")
     error = 0.0 if e.std_error is None else np.abs(p.ops.to_numpy(e.std_error)).reshape(BATCH, -1).sum(axis=1)

@@ -1,0 +1,165 @@
+"""KernelSHAP: Shapley values as the solution of a weighted least-squares problem over coalitions.
+
+    minimise over phi: sum over S of k(|S|) (v(S) - v(none) - sum over i in S of phi_i)^2
+    subject to sum of phi = v(all) - v(none),  k(s) = (F - 1) / (C(F, s) s (F - s))
+
+Lundberg and Lee 2017, arXiv 1705.07874, theorem 2. Coalitions come with their complements (Covert and Lee 2021,
+arXiv 2012.01536), without replacement, sizes by leverage scores (Musco and Witter 2024, arXiv 2410.01917). The
+constraint holds exactly: it is eliminated, with the multiplier of
+
+    [A 1; 1' 0] [phi; mu] = [b; v(all) - v(none)],  A = Z' W Z,  b = Z' W (v - v(none)).
+
+For pairs this is phi = h (v(all) - v(none)) + U' D with D the difference of v within each pair, and the standard error
+is that of a sum over pairs, drawn by size from finitely many, of U times the residual of D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from whence.core.coalitions import Game
+from whence.core.errors import ParameterError
+from whence.core.validation import integer, positive_int, positive_tolerance
+from whence.methods.by_feature import Estimate, FeatureMethod
+from whence.methods.coalition_pairs import Pairs, existing_pairs, pairs
+from whence.methods.selection import selected
+from whence.methods.until import reached
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class KernelSHAP(FeatureMethod):
+    """Shapley values by weighted least squares over coalitions, ``[B, ...]``, with their standard error.
+
+    ``n_samples`` coalitions besides none and all, in pairs of opposites; None for 2 F + 2048. Where there are no more
+    than that, the values are exact. With ``tol``, coalitions are added until the norm of the standard errors is below
+    ``tol`` times that of the values for every sample, up to ``max_samples``. Values sum to the score's change from
+    the baseline exactly. ``l1_reg`` keeps few features: an int (so many), ``"aic"``, ``"bic"``, or the penalty of a
+    lasso; standard errors are then those given the choice. The same coalitions serve all samples.
+
+    Source: Lundberg and Lee 2017, arXiv 1705.07874; Covert and Lee 2021, arXiv 2012.01536; Musco and Witter 2024,
+    arXiv 2410.01917.
+    """
+
+    name: ClassVar[str] = "kernel_shap"
+
+    n_samples: int | None = None
+    l1_reg: int | float | str | None = None
+    tol: float | None = None
+    max_samples: int = 100_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_samples is not None:
+            positive_int("n_samples", self.n_samples)
+        positive_int("max_samples", self.max_samples)
+        integer("seed", self.seed)
+        positive_tolerance(self.tol)
+        selected(self.l1_reg, np.eye(2), np.ones(2))
+
+    def estimate(self, game: Game) -> Estimate:
+        n, none = game.size, np.zeros((1, game.size), bool)
+        if n == 1:
+            empty = game.values(none)[0]
+            return Estimate((game.full - empty)[:, None], np.zeros((game.batch, 1)), empty, notes={"n_samples": 0})
+        count, known = self._first(n), Known(game)
+        while True:
+            design = pairs(n, count, self.seed)
+            difference = known.differences(design)
+            values, error = self._solved(design, difference, game.full - known.empty)
+            enough = self.tol is None or 2 * count >= self.max_samples or design.complete
+            if enough or reached(values, error, self.tol or 0.0):
+                return Estimate(values, error, known.empty, notes={"n_samples": 2 * len(design.member)})
+            count = min(2 * count, self.max_samples // 2)
+
+    def _first(self, n: int) -> int:
+        """Pairs of the first round; fewer than n - 1 leave the values undetermined."""
+        start = 4 * n + 64 if self.tol is not None else 2 * n + 2048
+        count = (start if self.n_samples is None else self.n_samples) // 2
+        if count < min(n - 1, sum(existing_pairs(n))):
+            raise ParameterError(
+                f"kernel_shap over {n} features",
+                received=f"n_samples={self.n_samples}",
+                valid=f"{2 * (n - 1)} coalitions at least, better ten times as many",
+            )
+        return count
+
+    def _solved(self, design: Pairs, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and standard errors ``[B, F]`` from differences ``[P, B]`` and the changes of the score ``[B]``."""
+        member = design.member.astype(np.float64)
+        if self.l1_reg is None:
+            return weighted_least_squares(design, member, difference, change)
+        values, errors = np.zeros((2, len(change), member.shape[1]))
+        root = np.sqrt(design.weight / design.weight.mean())
+        centred = 2 * (member - member.mean(axis=1, keepdims=True))
+        for b, own in enumerate(change):
+            sides = (2 * member - 1).sum(axis=1) / member.shape[1]
+            kept = selected(self.l1_reg, root[:, None] * centred, root * (difference[:, b] - sides * own))
+            found = weighted_least_squares(design, member[:, kept], difference[:, b : b + 1], own[None])
+            values[b, kept], errors[b, kept] = found[0][0], found[1][0]
+        return values, errors
+
+
+class Known:
+    """What v gave so far: pairs that a larger design shares with a smaller one are not evaluated again."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self.found: dict[int, np.ndarray] = {}
+
+    def differences(self, design: Pairs) -> np.ndarray:
+        """v(S) - v(complement of S) of each pair, ``[P, B]``; v(none) comes with the first call."""
+        new, places = [], {}
+        for stratum, drawn in enumerate(design.drawn):
+            have = len(self.found.get(stratum, ()))
+            rows = design.member[design.stratum == stratum][have:drawn]
+            places[stratum] = (have, len(rows))
+            new.append(rows)
+        rows = np.concatenate(new)
+        first = not self.found
+        none = np.zeros((int(first), rows.shape[1]), bool)
+        v = self.game.values(np.concatenate([none, rows, ~rows]))
+        if first:
+            self.empty, v = v[0], v[1:]
+        difference, start = v[: len(rows)] - v[len(rows) :], 0
+        for stratum, (have, count) in places.items():
+            part = difference[start : start + count]
+            self.found[stratum] = np.concatenate([self.found[stratum], part]) if have else part
+            start += count
+        return np.concatenate([self.found[s][:drawn] for s, drawn in enumerate(design.drawn)])
+
+
+def weighted_least_squares(
+    design: Pairs, member: np.ndarray, difference: np.ndarray, change: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """phi = h change + U' D and its standard error, ``[B, F]`` each."""
+    n, w = member.shape[1], design.weight
+    other = 1 - member
+    a = member.T @ (w[:, None] * member) + other.T @ (w[:, None] * other)
+    system = np.ones((n + 1, n + 1))
+    system[:n, :n], system[n, n] = a, 0
+    inverse = np.linalg.pinv(system, rcond=1e-12, hermitian=True)
+    u, h = w[:, None] * (member @ inverse[:n, :n]), inverse[:n, n]
+    values = h * change[:, None] + (u.T @ difference).T
+    residual = difference - (2 * member @ values.T - change)
+    return values, np.sqrt(_variance(design, u, residual, n))
+
+
+def _variance(design: Pairs, u: np.ndarray, residual: np.ndarray, n: int) -> np.ndarray:
+    """Of the sum over pairs of u times residual, ``[B, F]``, pairs drawn by size without replacement."""
+    total = np.zeros((residual.shape[1], n))
+    if design.complete:
+        return total
+    for stratum, (drawn, existing) in enumerate(zip(design.drawn, design.existing, strict=True)):
+        if drawn == existing or drawn == 0:
+            continue
+        rows = design.stratum == stratum
+        squares = (residual[rows] ** 2).T @ u[rows] ** 2
+        if drawn > 1:
+            mean = (residual[rows].T @ u[rows]) / drawn
+            squares = (squares - drawn * mean**2) * drawn / (drawn - 1)
+        total += (1 - drawn / existing) * squares
+    free = len(u) - (n - 1)
+    return np.maximum(total, 0) * (len(u) / free if free > 0 else np.nan)
