@@ -113,6 +113,17 @@ def _at_input(model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor) -> 
         lambda: whence.InputXGradient().explain(model, x, target).attributions,
         lambda: captum.InputXGradient(model).attribute(x, target),
     )
+    if any(isinstance(module, nn.ReLU) for module in model.modules()):
+        yield Comparison(
+            "GuidedBackprop",
+            lambda: whence.GuidedBackprop().explain(model, x, target).attributions,
+            lambda: captum.GuidedBackprop(model).attribute(x.clone().requires_grad_(), target),
+        )
+        yield Comparison(
+            "Deconvnet",
+            lambda: whence.Deconvnet().explain(model, x, target).attributions,
+            lambda: captum.Deconvolution(model).attribute(x.clone().requires_grad_(), target),
+        )
     for rule in CAPTUM_RULES:
         yield Comparison(
             f"IntegratedGradients, {rule}",

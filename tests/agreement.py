@@ -21,6 +21,8 @@ from tests.zoo.inputs import inputs, to_channels_last
 
 RUNTIMES = ("torch", "flax", "keras-tensorflow", "keras-jax", "keras-torch")
 NETWORKS: dict[str, dict[str, int]] = {"digits_cnn": {}, "resnet": {}, "vit": {}, "text": {}}
+WITHOUT_RELU = ("vit",)
+"""Networks that methods through relu refuse."""
 LAYER = {"digits_cnn": "conv1", "text": "embedding"}
 """A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
 PROMISED = {"float32": 1e-5, "float64": 1e-10}
@@ -39,6 +41,8 @@ def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, 
     yield "noise_tunnel of integrated_gradients", "noise_tunnel", {"n_samples": 3, "seed": 1}
     for name in ("smooth_grad", "smooth_grad_squared", "var_grad"):
         yield name, name, {"n_samples": n_samples, "seed": 2}
+    yield "guided_backprop", "guided_backprop", {}
+    yield "deconvnet", "deconvnet", {}
 
 
 def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> Any:
@@ -72,6 +76,8 @@ def explain(
         with output.hold():
             found[f"{network}/output"] = output.ops.to_numpy(output.run(output.place(x))[0])
         for label, name, params in methods(background, brief=network == "resnet"):
+            if name in ("guided_backprop", "deconvnet") and network in WITHOUT_RELU:
+                continue
             if "noise_tunnel" in name:
                 params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
             for place in places:

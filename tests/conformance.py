@@ -24,8 +24,10 @@ METHODS: tuple[whence.Method, ...] = (
     whence.NoiseTunnel(inner=whence.IntegratedGradients(n_steps=3), n_samples=3),
     whence.IntegratedGradients(n_steps=4, layer="features"),
     whence.SmoothGrad(n_samples=4, neuron=("features", (2,))),
+    whence.GuidedBackprop(),
+    whence.NoiseTunnel(inner=whence.Deconvnet(), n_samples=3),
 )
-SOME = tuple(METHODS[i] for i in (0, 3, 4, 8, 9, 10))
+SOME = tuple(METHODS[i] for i in (0, 3, 4, 8, 9, 10, 11, 12))
 """Every piece of code that a method adds, where each check costs a compilation."""
 FEW = (METHODS[0], METHODS[2], METHODS[5])
 """A method of each engine."""

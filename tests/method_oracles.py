@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import whence
 from tests import oracle_models, oracles
@@ -159,6 +160,20 @@ def _integrated_gradients(s: Setting, rule: str) -> None:
         s.close(found.baseline_score, s.each(lambda f, df, x, base: np.array([f(base[0][0])]), s.baseline[None]))
 
 
+def through_relu(s: Setting, method: whence.Method, how: str) -> None:
+    """One relu between two affine layers, as `oracles.relu_back` says; refused where there is no relu."""
+    if s.activation != "relu":
+        with pytest.raises(whence.errors.CoverageError, match="none applies"):
+            s.explain(method)
+        return
+    above = [s.net.gradient_at_hidden(s.net.hidden(row), t) for row, t in zip(s.x, TARGETS, strict=True)]
+    below = [oracles.relu_back(g, s.net.before(row), how) for g, row in zip(above, s.x, strict=True)]
+    found = s.explain(method)
+    s.close(found.attributions, np.stack([s.net.w1 @ g for g in below]))
+    s.close(found.score, s.each(lambda f, df, x: np.array([f(x[0])])))
+    assert sum(found.provenance.coverage["ruled"].values()) == 1
+
+
 def integrated_gradients_baselines(s: Setting) -> None:
     constant = np.full(s.x.shape, 0.25)
     normal_baseline = 0.5 + 2.0 * s.normal("baseline/0", seed=9)[0]
@@ -299,6 +314,8 @@ CASES: dict[str, Callable[[Setting], None]] = {
         for what in ("", " standard error")
     },
     "gradient_shap": gradient_shap,
+    "guided_backprop": lambda s: through_relu(s, whence.GuidedBackprop(), "guided"),
+    "deconvnet": lambda s: through_relu(s, whence.Deconvnet(), "deconvnet"),
     "two inputs": two_inputs,
 }
 

@@ -185,11 +185,13 @@ def relu(x: Array) -> Array:
     return np.where(x > 0, x, 0.0)
 
 
-def relu_back(above: Array, before: Array, guided: bool) -> Array:
-    """Springenberg et al. 2014, section 3.4: R_i = (f_i > 0) R_(i+1), and guided also times (R_(i+1) > 0)."""
+def relu_back(above: Array, before: Array, how: str) -> Array:
+    """Springenberg et al. 2014, figure 1: R_i is R_(i+1) where f_i > 0 (``"gradient"``), where R_(i+1) > 0
+    (``"deconvnet"``), or where both are (``"guided"``), and zero elsewhere."""
     out = np.zeros(above.shape)
     for i in np.ndindex(*above.shape):
-        if before[i] > 0 and (above[i] > 0 or not guided):
+        active, positive = before[i] > 0, above[i] > 0
+        if {"gradient": active, "deconvnet": positive, "guided": active and positive}[how]:
             out[i] = above[i]
     return out
 
@@ -201,11 +203,11 @@ def convnet_score(parameters: dict[str, Array], x: Array, target: int) -> float:
     return float(p["w"][target] @ hidden.ravel() + p["b"][target])
 
 
-def convnet_gradient(parameters: dict[str, Array], x: Array, target: int, guided: bool = False) -> Array:
-    """Back through `convnet_score`; `guided` makes it guided backpropagation (Springenberg et al. 2014)."""
+def convnet_gradient(parameters: dict[str, Array], x: Array, target: int, how: str = "gradient") -> Array:
+    """Back through `convnet_score`, and through its relus as `relu_back` says."""
     p = parameters
     first = conv(x, p["k1"], p["b1"])
     second = conv(relu(first), p["k2"], p["b2"])
-    back = relu_back(p["w"][target].reshape(second.shape), second, guided)
-    back = relu_back(conv_back(back, p["k2"], first.shape), first, guided)
+    back = relu_back(p["w"][target].reshape(second.shape), second, how)
+    back = relu_back(conv_back(back, p["k2"], first.shape), first, how)
     return conv_back(back, p["k1"], x.shape)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from whence.core.method import Method as Method
     from whence.front import explain as explain
     from whence.front import wrap as wrap
+    from whence.methods.backprop import Deconvnet as Deconvnet
+    from whence.methods.backprop import GuidedBackprop as GuidedBackprop
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
     from whence.methods.kernel_shap import KernelSHAP as KernelSHAP
@@ -42,6 +44,7 @@ _HOMES = {
     "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
     "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
+    "GuidedBackprop": "whence.methods.backprop", "Deconvnet": "whence.methods.backprop",
     "FeatureAblation": "whence.methods.perturbation", "FeaturePermutation": "whence.methods.perturbation",
     "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",
     "ExactShapley": "whence.methods.shapley", "ShapleySampling": "whence.methods.shapley",

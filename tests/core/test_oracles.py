@@ -40,8 +40,10 @@ def test_hand_gradient_of_the_convnet() -> None:
     for x in oracle_models.images():
         measured = differences(lambda v: oracles.convnet_score(parameters, v, TARGET), x)
         close(oracles.convnet_gradient(parameters, x, TARGET), measured)
-        guided = oracles.convnet_gradient(parameters, x, TARGET, guided=True)
-        assert np.abs(guided - measured).max() > 1e-3  # the rule does something on this net
+        guided = oracles.convnet_gradient(parameters, x, TARGET, "guided")
+        deconvnet = oracles.convnet_gradient(parameters, x, TARGET, "deconvnet")
+        assert np.abs(guided - measured).max() > 1e-3  # the rules do something on this net
+        assert np.abs(deconvnet - guided).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", RULES)

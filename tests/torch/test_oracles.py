@@ -128,9 +128,14 @@ def test_images() -> None:
     close(smooth.numpy().attributions, oracle, 1e-12)
 
 
-def test_the_guided_oracle_is_captums() -> None:
+@pytest.mark.parametrize(
+    ("how", "method", "captums"),
+    [("guided", whence.GuidedBackprop(), "GuidedBackprop"), ("deconvnet", whence.Deconvnet(), "Deconvolution")],
+)
+def test_through_relu(how: str, method: whence.Method, captums: str) -> None:
     attr = pytest.importorskip("captum.attr")
     p, x = oracle_models.convnet(), oracle_models.images()
-    theirs = attr.GuidedBackprop(convnet(p)).attribute(torch.from_numpy(x).requires_grad_(), torch.tensor(TARGETS))
-    mine = [oracles.convnet_gradient(p, image, t, guided=True) for image, t in zip(x, TARGETS, strict=True)]
-    close(theirs.detach().numpy(), np.stack(mine), 1e-12)
+    by_hand = np.stack([oracles.convnet_gradient(p, image, t, how) for image, t in zip(x, TARGETS, strict=True)])
+    close(method.explain(convnet(p), torch.from_numpy(x), TARGETS).numpy().attributions, by_hand, 1e-12)
+    theirs = getattr(attr, captums)(convnet(p)).attribute(torch.from_numpy(x).requires_grad_(), torch.tensor(TARGETS))
+    close(theirs.detach().numpy(), by_hand, 1e-12)

@@ -16,6 +16,7 @@ from whence.core.layout import Layout
 from whence.core.model import Model
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Place
+from whence.core.rule import RuleSet
 from whence.core.sampling import Fill, draw
 from whence.core.target import Target
 
@@ -35,6 +36,8 @@ class Work:
     fixed_rows: bool = False
     advance: Callable[[int], None] = field(default=lambda _: None)
     expect: Callable[[int], None] = field(default=lambda _: None)
+    ruled: Model | None = None
+    """The model under backward rules, for its coverage."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class Context:
     def score_of(self, points: Leaves) -> Tensor:
         """Scores ``[B]`` with ``points`` in the place of ``x``."""
         return engine.scores_over_variants(self, engine.identity, samples=(points,), draws=(), count=1)[0]
+
+    def under(self, rules: RuleSet) -> Context:
+        """The same computation with the derivatives of a rule set; its coverage goes into the provenance."""
+        self.work.ruled = self.model.intercept(rules)
+        return replace(self, model=self.work.ruled)
 
     # -- other places of the same computation --------------------------------------------------------------
     def repeated(self, points: Leaves, draws: Sequence[int]) -> Context:

@@ -233,7 +233,7 @@ def _own_version() -> str:
 
 def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float) -> Provenance:
     model, x = ctx.model, ctx.x[0]
-    coverage = model.coverage
+    coverage = (ctx.work.ruled or model).coverage
     return Provenance(
         versions={"whence": _own_version(), "python": platform.python_version(), "numpy": np.__version__,
                   **backend_of_tensor(x).versions()},

@@ -13,6 +13,8 @@ BUILT_IN = {
     "input_x_gradient": "gradient:InputXGradient",
     "integrated_gradients": "path:IntegratedGradients",
     "gradient_shap": "path:GradientSHAP",
+    "guided_backprop": "backprop:GuidedBackprop",
+    "deconvnet": "backprop:Deconvnet",
     "noise_tunnel": "noise:NoiseTunnel",
     "smooth_grad": "noise:SmoothGrad",
     "smooth_grad_squared": "noise:SmoothGradSquared",

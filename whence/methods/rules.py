@@ -17,5 +17,14 @@ def guided(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> tuple[Tensor |
     return tuple(None if g is None else ops.maximum(g, ops.zeros_like(g)) for g in plain)
 
 
+def deconvnet(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """max(g, 0), whether or not the unit was active (Zeiler and Fergus 2014)."""
+    (g,) = cotangents
+    positive = ops.maximum(g, ops.zeros_like(g))
+    return tuple(positive if i in op.data else None for i in range(len(op.inputs)))
+
+
 GUIDED_RELU = RuleSet("guided_relu", ((kind_is("relu"), guided),))
 """Guided backprop: arXiv 1412.6806, section 3.4."""
+DECONVNET_RELU = RuleSet("deconvnet_relu", ((kind_is("relu"), deconvnet),))
+"""Deconvnet: arXiv 1311.2901, section 2.1."""

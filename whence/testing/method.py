@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from whence.core.backend import Backend, backend_named, backends
-from whence.core.errors import CapabilityError, NonFiniteError, ParameterError, ShapeError, TargetError
+from whence.core.errors import CapabilityError, CoverageError, NonFiniteError, ParameterError, ShapeError, TargetError
 from whence.core.explanation import Explanation, load
 from whence.core.method import Method
 from whence.core.ops import Ops, Tensor
@@ -353,7 +353,11 @@ def _wrong_targets(p: _Place) -> None:
 # -- closed forms ------------------------------------------------------------------------------------------------
 def _linear(p: _Place) -> None:
     fn, weights = nets.linear(p.ops, p.dtype, p.shape)
-    e = p.explain(target=None, model=p.wrapped(fn))
+    try:
+        e = p.explain(target=None, model=p.wrapped(fn))
+    except CoverageError:
+        # backward rules refuse a model that has no operation for them
+        return
     found = p.ops.to_numpy(e.attributions).astype(np.float64)
     p.close(e.score, p.tensor((p.host * weights).reshape(BATCH, -1).sum(1).astype(p.dtype) + 0.5), "the score")
     if p.method.needs_gradient:
@@ -417,7 +421,8 @@ def _bad_numbers(p: _Place) -> None:
     native = ops.asarray(weights)
 
     def dividing(x: Tensor) -> Tensor:
-        rows = ops.matmul(nets.flat(x) ** 2, ops.ones_like(native))
+        squares = ops.maximum(nets.flat(x) ** 2, ops.zeros_like(nets.flat(x)))
+        rows = ops.matmul(squares, ops.ones_like(native))
         return (1 / rows)[:, 0]
 
     with np.errstate(all="ignore"):

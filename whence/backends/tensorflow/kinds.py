@@ -10,7 +10,7 @@ import tensorflow as tf
 
 _TABLE: Mapping[str, str] = {
     "elementwise": """Abs Acos Acosh Asin Asinh Atan Atanh Cos Cosh Digamma Elu Erf Erfc Exp Expm1 Inv LeakyRelu Lgamma
-        Log Log1p Ndtri Reciprocal Rsqrt Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square Tan Tanh""",
+        Log Log1p Ndtri Reciprocal Relu6 Rsqrt Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square Tan Tanh""",
     "linear": """Add AddN AddV2 AvgPool AvgPool3D BatchToSpace BatchToSpaceND BiasAdd BroadcastTo Cast Concat ConcatV2
         Cumsum DepthToSpace EnsureShape ExpandDims FusedBatchNormV3 Gather GatherNd GatherV2 Identity IdentityN
         ImageProjectiveTransformV3 MatrixDiag MatrixDiagV3 MatrixDiagPartV3 Mean MirrorPad Neg Pack Pad PadV2
@@ -26,7 +26,7 @@ _TABLE: Mapping[str, str] = {
     "softmax": "Softmax",
     "log_softmax": "LogSoftmax",
     "stop_gradient": "StopGradient",
-    "relu": "Relu Relu6",
+    "relu": "Relu",
 }  # fmt: skip
 _KINDS = {operation: kind for kind, names in _TABLE.items() for operation in names.split()}
 
@@ -35,8 +35,6 @@ def kind_of(operation: Any, data: Sequence[int]) -> tuple[str, dict[str, Any]]:
     """Kind and parameters of a graph operation whose inputs ``data`` depend on the attributed input."""
     several = len(data) > 1
     match operation.type:
-        case "Relu6":
-            return "relu", {"cap": 6.0}
         case "Maximum" | "Minimum" if several:
             return "max", {}
         case "Maximum" if _is_zero(operation.inputs[1 - data[0]]):
