@@ -17,10 +17,25 @@ if TYPE_CHECKING:
     from whence.core.explanation import Explanation as Explanation
     from whence.core.explanation import load as load
     from whence.core.method import Method as Method
+    from whence.core.tokens import Tokens as Tokens
     from whence.front import explain as explain
     from whence.front import wrap as wrap
+    from whence.methods.activations import Activations as Activations
     from whence.methods.backprop import Deconvnet as Deconvnet
     from whence.methods.backprop import GuidedBackprop as GuidedBackprop
+    from whence.methods.cam.eigen import EigenCAM as EigenCAM
+    from whence.methods.cam.eigen import EigenGradCAM as EigenGradCAM
+    from whence.methods.cam.full_grad import FullGrad as FullGrad
+    from whence.methods.cam.gradient import GradCAM as GradCAM
+    from whence.methods.cam.gradient import GradCAMPlusPlus as GradCAMPlusPlus
+    from whence.methods.cam.gradient import HiResCAM as HiResCAM
+    from whence.methods.cam.gradient import LayerCAM as LayerCAM
+    from whence.methods.cam.gradient import XGradCAM as XGradCAM
+    from whence.methods.cam.head import CAM as CAM
+    from whence.methods.cam.scores import AblationCAM as AblationCAM
+    from whence.methods.cam.scores import ScoreCAM as ScoreCAM
+    from whence.methods.conductance import InternalInfluence as InternalInfluence
+    from whence.methods.conductance import LayerConductance as LayerConductance
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
     from whence.methods.kernel_shap import KernelSHAP as KernelSHAP
@@ -51,6 +66,16 @@ _HOMES = {
     "KernelSHAP": "whence.methods.kernel_shap",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
+    "Activations": "whence.methods.activations",
+    "LayerConductance": "whence.methods.conductance", "InternalInfluence": "whence.methods.conductance",
+    "CAM": "whence.methods.cam.head",
+    "GradCAM": "whence.methods.cam.gradient", "GradCAMPlusPlus": "whence.methods.cam.gradient",
+    "HiResCAM": "whence.methods.cam.gradient", "XGradCAM": "whence.methods.cam.gradient",
+    "LayerCAM": "whence.methods.cam.gradient",
+    "ScoreCAM": "whence.methods.cam.scores", "AblationCAM": "whence.methods.cam.scores",
+    "EigenCAM": "whence.methods.cam.eigen", "EigenGradCAM": "whence.methods.cam.eigen",
+    "FullGrad": "whence.methods.cam.full_grad",
+    "Tokens": "whence.core.tokens",
 }  # fmt: skip
 _MODULES = ("baselines", "errors", "features", "methods", "testing")
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from whence.core.errors import DTypeError
-from whence.core.model import LayerCalls
+from whence.core.layers import PRE, LayerCalls, split_call, with_suffix
 from whence.core.ops import Ops, Tensor
 
 
@@ -26,29 +26,40 @@ def is_keras(target: Any) -> bool:
 
 def layer_names(model: Any) -> tuple[str, ...]:
     """Names of the layers, nested ones as paths: ``"conv1"``, ``"stage2_0/conv1"``."""
-    return tuple(dict.fromkeys(_named(model).values()))
+    return tuple(dict.fromkeys(name for name, _ in _named(model)))
 
 
 @contextmanager
 def layer_calls(
     model: Any, calls: LayerCalls, decorate: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 ) -> Iterator[None]:
-    """Hand the output of the wanted layers of ``model`` to ``calls``, for calls made in this thread or task.
+    """Hand input and output of the wanted layers of ``model`` to ``calls``, for calls made in this thread or task.
 
     ``decorate`` is applied to the patch, for a runtime that would otherwise rewrite it.
     """
-    wanted = set(calls.wanted)
-    names = {layer: name for layer, name in _named(model).items() if name in wanted}
+    wanted = set(calls.layers)
+    layers = [(name, layer) for name, layer in _named(model) if name in wanted]
+    names = {id(layer): name for name, layer in layers}
     if not names:
         yield
         return
     token = _active.set((names, calls))
     _patch.enter(decorate)
     try:
-        yield
+        with ExitStack() as stack:
+            for name, layer in layers:
+                if name + PRE in calls.wanted:
+                    stack.enter_context(_reported_activation(layer))
+            yield
     finally:
         _patch.leave()
         _active.reset(token)
+
+
+def before_activation(model: Any, name: str) -> str:
+    """The point before a layer's own activation: ``"conv:pre"`` of a ``Conv2D(activation="relu")`` named conv."""
+    activation = getattr(dict(_named(model)).get(split_call(name)[0]), "activation", None)
+    return name if activation is None or getattr(activation, "__name__", "") == "linear" else with_suffix(name, PRE)
 
 
 def takes_separately(model: Any, inputs: Any) -> bool:
@@ -101,18 +112,20 @@ def _layers(layer: Any) -> Iterator[Any]:
         yield from _layers(inner)
 
 
-def _named(model: Any) -> dict[int, str]:
-    """Path of each layer by its identity; a layer that stands in several places has the path of the first."""
-    names: dict[int, str] = {}
+def _named(model: Any) -> list[tuple[str, Any]]:
+    """Layers with their paths; one that stands in several places has the path of the first."""
+    found: list[tuple[str, Any]] = []
+    seen: set[int] = set()
 
     def walk(layer: Any, prefix: str) -> None:
         for inner in layer._flatten_layers(include_self=False, recursive=False):
-            if id(inner) not in names and type(inner).__name__ != "InputLayer":
-                names[id(inner)] = prefix + inner.name
+            if id(inner) not in seen and type(inner).__name__ != "InputLayer":
+                seen.add(id(inner))
+                found.append((prefix + inner.name, inner))
                 walk(inner, f"{prefix}{inner.name}/")
 
     walk(model, "")
-    return names
+    return found
 
 
 _active: ContextVar[tuple[dict[int, str], LayerCalls] | None] = ContextVar("whence_keras_layers", default=None)
@@ -150,16 +163,52 @@ _patch = _Patch()
 
 def _passing_on(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        output = original(layer, *args, **kwargs)
         names, calls = _active.get() or ({}, None)
         name = names.get(id(layer))
         if name is None or calls is None:
-            return output
+            return original(layer, *args, **kwargs)
+        args, kwargs = calls.enter(name, args, kwargs)
+        output = original(layer, *args, **kwargs)
         edited = calls(name, output)
         _keep_mask(output, edited)
         return edited
 
     return call
+
+
+_reported: dict[int, tuple[int, Any]] = {}
+"""Layers whose activation is patched, by identity: how many explanations rely on it, and what was there."""
+_reported_lock = threading.Lock()
+
+
+@contextmanager
+def _reported_activation(layer: Any) -> Iterator[None]:
+    """Hand what the layer's activation is given to the calls that want it, under ``name:pre``."""
+    with _reported_lock:
+        users, own = _reported.get(id(layer), (0, vars(layer).get("activation")))
+        if users == 0 and callable(getattr(layer, "activation", None)):
+            vars(layer)["activation"] = _reporting(layer, layer.activation)
+        _reported[id(layer)] = users + 1, own
+    try:
+        yield
+    finally:
+        with _reported_lock:
+            users, own = _reported.pop(id(layer))
+            if users > 1:
+                _reported[id(layer)] = users - 1, own
+            elif own is None:
+                vars(layer).pop("activation", None)
+            else:
+                vars(layer)["activation"] = own
+
+
+def _reporting(layer: Any, activation: Callable[..., Any]) -> Callable[..., Any]:
+    def reporting(x: Any, *args: Any, **kwargs: Any) -> Any:
+        names, calls = _active.get() or ({}, None)
+        name = names.get(id(layer))
+        return activation(x if name is None or calls is None else calls(name + PRE, x), *args, **kwargs)
+
+    return reporting
 
 
 def _keep_mask(output: Any, edited: Any) -> None:

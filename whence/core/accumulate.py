@@ -27,6 +27,10 @@ class Sum:
         total = self.total + term
         return Sum(total, (total - self.total) - term)
 
+    def first(self, samples: int) -> Sum:
+        """The sum of the first samples, without padding."""
+        return Sum(self.total[:samples])
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -49,6 +53,10 @@ class Moments:
         return Moments(
             n, self.mean + step * share, self.deviations + other.deviations + step * step * (self.count * share)
         )
+
+    def first(self, samples: int) -> Moments:
+        """The moments of the first samples, without padding."""
+        return Moments(self.count, self.mean[:samples], self.deviations[:samples])
 
     @property
     def variance(self) -> Tensor:

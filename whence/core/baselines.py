@@ -295,7 +295,7 @@ def at_place(ctx: Context, baseline: Any) -> tuple[Tensor, ...]:
                 layout=ctx.model.layout(len(ctx.ops.shape(x))), sample_ids=ctx.sample_ids)
         for leaf, x in zip(wanted, points, strict=True)
     )  # fmt: skip
-    return found if ctx.place.layer is None else (ctx.activations(found, ctx.place.layer),)
+    return found if ctx.place.layer is None else tuple(ctx.activations(found, [ctx.place.layer]))
 
 
 def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -> tuple[np.ndarray, ...]:
@@ -317,5 +317,5 @@ def draws_at_place(ctx: Context, baseline: Any, points: range, samples: slice) -
     rows = tuple(
         ops.asarray(f.reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x)) for f, x in zip(found, values, strict=True)
     )
-    drawn = ops.to_numpy(ctx.activations(rows, ctx.place.layer))
+    drawn = ops.to_numpy(ctx.activations(rows, [ctx.place.layer])[0])
     return (drawn.reshape(len(points), len(ids), *drawn.shape[1:]),)

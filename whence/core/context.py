@@ -110,6 +110,21 @@ class Context:
         return replace(self, model=self.work.ruled)
 
     # -- other places of the same computation --------------------------------------------------------------
+    def at_layer(self, layer: str) -> Context:
+        """The rest of the network as a function of a layer's output."""
+        return replace(
+            self, place=replace(self.place, leaves=(), layer=layer), x=tuple(self.activations(self.inputs, [layer]))
+        )
+
+    def at_input(self, leaf: int) -> Context:
+        """The score as a function of one of the attributed inputs, the others held fixed."""
+        place = replace(self.place, leaves=(self.place.leaves[leaf],))
+        return replace(self, place=place, x=(self.x[leaf],), given_target=self.target)
+
+    def moved(self, points: Leaves) -> Context:
+        """The same with ``points`` in the place of ``x``, for the same targets."""
+        return replace(self, x=points, given_target=self.target)
+
     def repeated(self, points: Leaves, draws: Sequence[int]) -> Context:
         """The context of ``len(draws)`` versions of each sample, ``points`` being ``[(draws B), ...]``."""
         k, index, attributed = len(draws), self.target.index, self.place.leaves
@@ -137,9 +152,9 @@ class Context:
             sample_ids=tuple(self.sample_ids[i] for i in rows),
         )
 
-    def activations(self, inputs: Leaves, layer: str) -> Tensor:
-        """The output of a layer for these inputs."""
-        return engine.activations(self, inputs, layer)
+    def activations(self, inputs: Leaves, layers: Sequence[str]) -> list[Tensor]:
+        """The outputs of layers for these inputs, from one forward pass."""
+        return engine.activations(self, inputs, layers)
 
     # -- random draws ----------------------------------------------------------------------------------------
     def draw(
@@ -164,4 +179,5 @@ class Context:
 
     def like(self, values: Any, leaf: int = 0) -> Tensor:
         """Host numbers as a native tensor of the dtype and device of ``x[leaf]``."""
-        return self.ops.asarray(values, like=self.x[leaf])
+        like = self.x[leaf] if self.x else self.inputs[0]
+        return self.ops.asarray(values, like=like, dtype=None if self.ops.is_floating(like) else "float32")

@@ -78,8 +78,8 @@ def grad_over_points(
     blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, weights, target, True))
     if at_x:
         ctx.settle(
-            _joined(ctx.ops, [score for _, score, _ in blocks])[0],
-            _settled(ctx, target, [chosen for _, _, chosen in blocks]),
+            joined(ctx.ops, [score for _, score, _ in blocks])[0],
+            settled(ctx, target, [chosen for _, _, chosen in blocks]),
         )
     parts = [part for part, _, _ in blocks]
     leaves = range(len(ctx.x))
@@ -104,32 +104,33 @@ def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves
 def score_and_target(ctx: Context) -> tuple[Tensor, Target]:
     """Scores ``[B]`` at ``x``, and the target with the predicted class filled in where it was asked for."""
     scores, chosen = _variants(ctx, identity, (ctx.x,), (), 1, ctx.given_target)
-    return scores[0], _settled(ctx, ctx.given_target, chosen)
+    return scores[0], settled(ctx, ctx.given_target, chosen)
 
 
-def activations(ctx: Context, inputs: Leaves, layer: str) -> Tensor:
-    """A layer's output ``[B, ...]``, in chunks."""
+def activations(ctx: Context, inputs: Leaves, layers: Sequence[str]) -> list[Tensor]:
+    """The outputs ``[B, ...]`` of layers, from one forward pass, in chunks."""
     structure = ctx.place.structure
 
-    def leaf(run: Run, inputs: Leaves) -> Tensor:
-        return run(structure.unflatten(inputs), taps=[layer])[1][layer]
+    def leaf(run: Run, inputs: Leaves) -> tuple[Tensor, ...]:
+        tapped = run(structure.unflatten(inputs), taps=list(layers))[1]
+        return tuple(tapped[layer] for layer in layers)
 
-    compiled = ctx.model.compile(leaf, ("activations", structure, layer))
-    found = []
+    compiled = ctx.model.compile(leaf, ("activations", structure, tuple(layers)))
+    found: list[list[Tensor]] = [[] for _ in layers]
     for tile in tiles(
         ctx.ops.shape(inputs[0])[0], 1, ctx.rows(gradient=False), stretch=False, pad=ctx.ops.static_shapes
     ):
         rows = block_of(ctx.ops, inputs, tile)
-        values = ctx.ops.evaluate(compiled, rows)
-        if not ctx.ops.is_tensor(values):
-            raise LayerError(
-                f"layer {layer!r}",
-                received=f"an output of type {type(values).__name__}",
-                valid="a layer whose output is a tensor, or a tuple that starts with one",
-            )
-        found.append(values[: tile.samples])
+        for parts, layer, values in zip(found, layers, ctx.ops.evaluate(compiled, rows), strict=True):
+            if not ctx.ops.is_tensor(values):
+                raise LayerError(
+                    f"layer {layer!r}",
+                    received=f"an output of type {type(values).__name__}",
+                    valid="a layer whose output is a tensor, or a tuple that starts with one",
+                )
+            parts.append(values[: tile.samples])
         ctx.work.forward_rows += tile.shape[1]
-    return concat(ctx.ops, found)
+    return [concat(ctx.ops, parts) for parts in found]
 
 
 # -- leaves ------------------------------------------------------------------------------------------------
@@ -139,16 +140,12 @@ def _gradient_leaf(
     fn = target.fn
 
     def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None) -> Any:
-        values, fixed, rows_index = _points(ops, point, inputs, samples, draws, weights, index)
+        values, fixed, rows_index = points_of(ops, point, inputs, samples, draws, weights, index)
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
         rows = ops.shape(flat[0])[0]
         output, pullback = ops.vjp(lambda *points: place.output(ops, run, fixed, points), *flat)
-        chosen: Tensor | None = None
-        if fn is None and index is None:
-            _, chosen = select_score(ops, output, rows, None, None)
-        aim = rows_index if chosen is None else chosen
-        score, pull_score = ops.vjp(lambda out: select_score(ops, out, rows, fn, aim)[0], output)
-        gradients = pullback(*pull_score(ops.ones_like(score)))
+        score, chosen, cotangent = score_and_cotangent(ops, output, rows, fn, rows_index)
+        gradients = pullback(cotangent)
         reduced = []
         k = ops.shape(weights)[0]
         for i, g in enumerate(gradients):
@@ -156,7 +153,7 @@ def _gradient_leaf(
             if term is not None:
                 g = term(g, *_leaf_values(ops, samples, draws, i, ops.shape(g)))
             g = ops.astype(g, sum_dtype(ops.dtype(g)))
-            w = ops.astype(_expand(ops, weights, ops.shape(g)), ops.dtype(g))
+            w = ops.astype(expand(ops, weights, ops.shape(g)), ops.dtype(g))
             if moments:
                 mean = ops.sum(w * g, axis=0) / ops.sum(w, axis=0)
                 reduced.append((mean, ops.sum(w * (g - mean) ** 2, axis=0)))
@@ -171,7 +168,7 @@ def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Calla
     fn = target.fn
 
     def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None) -> Any:
-        values, fixed, rows_index = _points(ops, point, inputs, samples, draws, weights, index)
+        values, fixed, rows_index = points_of(ops, point, inputs, samples, draws, weights, index, place.one_prefix)
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
         output = place.output(ops, run, fixed, flat)
         score, chosen = select_score(ops, output, ops.shape(flat[0])[0], fn, rows_index)
@@ -180,23 +177,40 @@ def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Calla
     return leaf
 
 
-def _points(
-    ops: Ops, point: Point, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None
-) -> tuple[list[Tensor], tuple[Tensor | None, ...], Tensor | None]:
-    """The points ``[k, b, ...]`` of each attributed tensor; held inputs and target indices repeated to as many rows."""
+def score_and_cotangent(
+    ops: Ops, output: Tensor, rows: int, fn: Callable[..., Tensor] | None, index: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The score ``[rows]``, the index chosen where none was given, and the derivative of the score by the output."""
+    chosen: Tensor | None = None
+    if fn is None and index is None:
+        _, chosen = select_score(ops, output, rows, None, None)
+    aim = index if chosen is None else chosen
+    score, pull_score = ops.vjp(lambda out: select_score(ops, out, rows, fn, aim)[0], output)
+    return score, chosen, pull_score(ops.ones_like(score))[0]
+
+
+def points_of(
+    ops: Ops, point: Point, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None,
+    one_prefix: bool = False,
+) -> tuple[list[Tensor], tuple[Tensor | None, ...], Tensor | None]:  # fmt: skip
+    """The points ``[k, b, ...]`` of each attributed tensor; held inputs and target indices repeated to as many rows.
+
+    With ``one_prefix`` the held inputs of the one sample stay a single row.
+    """
     k = ops.shape(weights)[0]
     points = []
     for i, x in enumerate(samples[0]):
         shape = (k, *ops.shape(x))
         points.append(ops.broadcast_to(point(*_leaf_values(ops, samples, draws, i, shape)), shape))
-    fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=k) for x in inputs)
+    rows = 1 if one_prefix else k
+    fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=rows) for x in inputs)
     return points, fixed, None if index is None else repeat(index, "b n -> (k b) n", k=k)
 
 
 def _leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:
     per_draw = [d[i] if isinstance(d, tuple) else d for d in draws]
     return [s[i][None] for s in samples] + [
-        _cast(ops, _expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw
+        _cast(ops, expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw
     ]
 
 
@@ -205,7 +219,7 @@ def _cast(ops: Ops, draw: Tensor, dtype: str) -> Tensor:
     return ops.astype(draw, dtype) if ops.is_floating(draw) else draw
 
 
-def _expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:
+def expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:
     """Append axes of length one until ``x`` has as many as ``shape``."""
     missing = len(shape) - len(ops.shape(x))
     return x[(..., *(None,) * missing)] if missing else x
@@ -218,15 +232,15 @@ def _variants(
     leaf = _variant_leaf(ctx.ops, ctx.place, point, target)
     key = ("variants", ctx.place, point, target.key)
     blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count), target, False))
-    return _joined(ctx.ops, [score for _, score, _ in blocks]), [chosen for _, _, chosen in blocks]
+    return joined(ctx.ops, [score for _, score, _ in blocks]), [chosen for _, _, chosen in blocks]
 
 
-def _settled(ctx: Context, target: Target, chosen: Sequence[Tensor | None]) -> Target:
+def settled(ctx: Context, target: Target, chosen: Sequence[Tensor | None]) -> Target:
     if target.key != "predicted":
         return target
     return Target(index=np.concatenate([ctx.ops.to_numpy(c) for c in chosen]).astype(np.int64))
 
 
-def _joined(ops: Ops, scores: Sequence[Tensor]) -> Tensor:
+def joined(ops: Ops, scores: Sequence[Tensor]) -> Tensor:
     """Scores ``[count, B]`` from those of blocks of samples."""
     return scores[0] if len(scores) == 1 else ops.concat(scores, axis=1)

@@ -50,10 +50,13 @@ class Explanation:
     ``attributions``: in the inputs' structure, ``[B, ...]`` each (the layer's activation where a layer was named;
     None for inputs of whole numbers, which are held fixed). ``target[B, n]``: the explained index per sample, None for
     a callable. ``score[B]`` and ``baseline_score[B]``: the explained number at the input and at the baseline.
+    Activations explain no score: both are None.
     ``delta[B]``: sum of attributions minus the change of the score, None where the method claims no completeness; a
     feature of several numbers counts once.
     ``std_error``: of a sampling method, like ``attributions``. ``features``: the same per feature, with names, from
     methods that take features away. Raw numbers: no absolute value, no normalisation.
+    ``view`` says what the values are: ``"attributions"``; ``"map"``, one number per place of an image ``[B, ...]``;
+    ``"activations"``, a dict of what layers give.
     """
 
     attributions: Any
@@ -67,6 +70,7 @@ class Explanation:
     provenance: Provenance
     inputs: Any = field(default=None, repr=False)
     features: FeatureValues | None = None
+    view: str = "attributions"
 
     def __repr__(self) -> str:
         leaves, _ = flatten(self.attributions)
@@ -146,6 +150,7 @@ class Explanation:
         header = {
             "format": FORMAT,
             "method": self.method,
+            "view": self.view,
             "params": _plain(self.params),
             "provenance": _plain({f.name: getattr(self.provenance, f.name) for f in fields(Provenance)}),
             "structure": layout,
@@ -179,7 +184,7 @@ def load(path: str | Path) -> Explanation:
     provenance = Provenance(**{k: v for k, v in header["provenance"].items() if k in known})
     blank = dict.fromkeys(("attributions", "target", "score", "baseline_score", "delta", "std_error", "inputs"))
     return Explanation(**{**blank, **values}, method=header["method"], params=header["params"], provenance=provenance,
-                       features=features)  # fmt: skip
+                       features=features, view=header.get("view", "attributions"))  # fmt: skip
 
 
 _FEATURE_ARRAYS = ("values", "std_error", "interactions")

@@ -24,7 +24,7 @@ from whence.core.model import Model
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Neuron, Place
 from whence.core.target import Target
-from whence.core.tree import flatten
+from whence.core.tree import Structure, flatten
 from whence.core.validation import batch_of, floating_leaves, positive_int, require_finite
 
 
@@ -32,11 +32,13 @@ from whence.core.validation import batch_of, floating_leaves, positive_int, requ
 class Attribution:
     """What ``compute`` gives: one tensor ``[B, ...]`` per attributed tensor, and what the method knows besides.
 
-    ``baseline_score[B]`` makes the engine report the completeness gap.
+    ``baseline_score[B]`` makes the engine report the completeness gap. A method whose values do not stand for the
+    attributed tensors one by one, maps of an image say, gives their ``structure``.
     """
 
     values: Leaves
     baseline_score: Tensor | None = None
+    structure: Structure | None = None
     std_error: Leaves | None = None
     features: FeatureValues | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -57,8 +59,16 @@ class Method(ABC):
     needs_gradient: ClassVar[bool] = True
     attributes_whole_numbers: ClassVar[bool] = False
     """Whether inputs of whole numbers are attributed too, as methods without gradients can, or held fixed."""
+    needs_layers: ClassVar[bool] = False
+    """Whether the model must have layers that can be named, as no black box has."""
+    moves_to_layer: ClassVar[bool] = True
+    """Whether ``layer`` names what is attributed; methods that look at layers from the inputs say False."""
+    explains_score: ClassVar[bool] = True
+    """Whether there is a score at all: activations have none, and no target."""
+    view: ClassVar[str] = "attributions"
+    """What the values are, for pictures: ``"attributions"``, one ``"map"`` of places, or ``"activations"``."""
 
-    layer: str | None = None
+    layer: str | tuple[str, ...] | None = None
     neuron: Neuron | None = None
 
     @abstractmethod
@@ -85,13 +95,7 @@ class Method(ABC):
         native = tuple(_native(adapted, name, leaf) for name, leaf in zip(structure.names, leaves, strict=True))
         ops = adapted.ops
         batch = batch_of(ops, structure.names, native)
-        if self.layer is not None:
-            attributed: tuple[int, ...] = ()
-        elif self.attributes_whole_numbers:
-            attributed = tuple(range(len(native)))
-        else:
-            attributed = floating_leaves(ops, structure.names, native)
-        place = Place(structure, attributed, self.layer, self.neuron)
+        place = self._place(ops, structure, native)
         adapted.check(structure.names, native)
         for name, leaf in zip(structure.names, native, strict=True):
             require_finite(ops, name, leaf)
@@ -102,22 +106,33 @@ class Method(ABC):
             work = Work(rows=batch_size, fixed_rows=batch_size is not None, advance=advance, expect=expect)
             x = tuple(native[i] for i in place.leaves)
             ctx = Context(adapted, place, native, x, parsed, tuple(range(batch)), work)
-            if self.layer is not None:
-                activation = ctx.activations(native, self.layer)
-                ctx = Context(adapted, place, native, (activation,), parsed, ctx.sample_ids, work)
+            if place.layer is not None:
+                ctx = ctx.at_layer(place.layer)
             found = self.compute(ctx)
-            score, settled = ctx.score, ctx.target
+            score, settled = (ctx.score, ctx.target) if self.explains_score else (None, ctx.given_target)
         return _packed(self, ctx, found, score, settled, leaves, perf_counter() - began)
 
+    def _place(self, ops: Ops, structure: Structure, leaves: Leaves) -> Place:
+        if not self.moves_to_layer:
+            floating = tuple(i for i, leaf in enumerate(leaves) if ops.is_floating(leaf))
+            return Place(structure, floating, None, self.neuron)
+        if isinstance(self.layer, tuple):
+            raise ParameterError("layer", received=repr(self.layer), valid=f"the name of one layer for {self.name}")
+        if self.layer is not None:
+            return Place(structure, (), self.layer, self.neuron)
+        if self.attributes_whole_numbers:
+            return Place(structure, tuple(range(len(leaves))), None, self.neuron)
+        return Place(structure, floating_leaves(ops, structure.names, leaves), None, self.neuron)
+
     def _require_capability(self, model: Model) -> None:
-        if not self.needs_gradient or model.differentiable:
+        if model.differentiable or not (self.needs_gradient or self.needs_layers):
             return
         from whence.core.registry import black_box_methods
 
         names = black_box_methods()
         others = f"; for black boxes: {', '.join(names)}" if names else ""
         raise CapabilityError(
-            f"{self.name}, a gradient method",
+            f"{self.name}, a method that needs {'gradients' if self.needs_gradient else 'layers'}",
             received=f"a black box ({model.describe()})",
             valid="a model of torch, jax or tensorflow; for a plain function on the arrays of one of these, "
             f"whence.wrap(function, framework=...){others}",
@@ -168,17 +183,22 @@ def _bar(progress: bool, name: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _packed(
-    method: Method, ctx: Context, found: Attribution, score: Tensor, target: Target, given: Any, seconds: float
+    method: Method, ctx: Context, found: Attribution, score: Tensor | None, target: Target, given: Any, seconds: float
 ) -> Explanation:
     """Check what was computed and put it into the user's structure and kind of array."""
     ops, place = ctx.ops, ctx.place
-    require_finite(ops, f"{method.name}: the model's score", score)
+    if score is not None:
+        require_finite(ops, f"{method.name}: the model's score", score)
     if found.baseline_score is not None:
         require_finite(ops, f"{method.name}: the model's score at the baseline", found.baseline_score)
     for i, value in enumerate(found.values):
-        name = place.layer or place.structure.names[place.leaves[i]]
-        what = "the gradient with respect to" if method.needs_gradient else "the attribution of"
-        require_finite(ops, f"{method.name}: {what} {name}", value)
+        if found.structure is not None:
+            what = f"{method.name} of {found.structure.names[i]}" if found.structure.keys else method.name
+        else:
+            named = place.layer or place.structure.names[place.leaves[i]]
+            about = "the gradient with respect to" if method.needs_gradient else "the attribution of"
+            what = f"{method.name}: {about} {named}"
+        require_finite(ops, what, value)
     if not any(bool(ops.to_numpy(ops.sum(v))) or bool(ops.to_numpy(ops.any(v != 0))) for v in found.values):
         warnings.warn(
             f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
@@ -194,6 +214,8 @@ def _packed(
     def user_tree(values: Leaves | None) -> Any:
         if values is None:
             return None
+        if found.structure is not None:
+            return found.structure.unflatten([user(v) for v in values])
         dtypes = (ops.dtype(x if ops.is_floating(x) else score) for x in ctx.x)
         values = tuple(ops.astype(v, dtype) for v, dtype in zip(values, dtypes, strict=True))
         if place.layer is not None:
@@ -208,7 +230,7 @@ def _packed(
         attributions=user_tree(found.values), target=target.index, score=user(score),
         baseline_score=user(found.baseline_score), delta=user(delta), std_error=user_tree(found.std_error),
         method=method.name, params=method.params, provenance=_provenance(method, ctx, found, seconds),
-        inputs=place.structure.unflatten(list(given)), features=found.features,
+        inputs=place.structure.unflatten(list(given)), features=found.features, view=method.view,
     )  # fmt: skip
 
 
@@ -232,7 +254,7 @@ def _own_version() -> str:
 
 
 def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float) -> Provenance:
-    model, x = ctx.model, ctx.x[0]
+    model, x = ctx.model, (*ctx.x, *ctx.inputs)[0]
     coverage = (ctx.work.ruled or model).coverage
     return Provenance(
         versions={"whence": _own_version(), "python": platform.python_version(), "numpy": np.__version__,

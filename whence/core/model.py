@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from threading import RLock
 from types import MethodType
 from typing import Any, Self
 
-from whence.core.errors import CapabilityError, LayerError, ShapeError
+from whence.core.errors import CapabilityError, ShapeError
+from whence.core.layers import Every
 from whence.core.layout import Layout
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import Coverage, RuleSet
@@ -126,7 +126,8 @@ class Model(ABC):
         """Call the model on inputs in the user's structure ``[B, ...]``.
 
         ``edits`` maps a layer to a function of its output that gives the value to go on with; ``taps`` names the
-        layers whose output (after its edit) is wanted. Of a layer whose output is a tuple, the first element counts.
+        layers whose output (after its edit) is wanted, or is ``Every`` of some layers. Of a layer whose output is a
+        tuple, the first element counts. ``whence.core.layers`` says how calls and inputs of layers are written.
         """
 
     @abstractmethod
@@ -174,7 +175,27 @@ class Model(ABC):
         """A few words for error messages and provenance."""
         return f"{type(self.target).__module__.split('.')[0]} {type(self.target).__name__}"
 
+    def before_activation(self, layer: str) -> str:
+        """Where a layer's output stands before an activation that the layer has in itself."""
+        return layer
+
     # -- shared ------------------------------------------------------------------------------------------
+    def shapes(self, inputs: Any, points: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
+        """Shapes without the batch axis of what all layers give, or of ``points``, in the order of the forward pass.
+
+        Calls of a layer that is called several times are numbered; layers that give no tensor are left out.
+        """
+        names: list[str] = []
+
+        def leaf(run: Run, inputs: Any) -> tuple[Tensor, ...]:
+            tapped = run(inputs, taps=Every(self.layers() if points is None else points))[1]
+            names[:] = tapped
+            # no rows: a compiled program has nothing to compute for them
+            return tuple(x[:0] for x in tapped.values())
+
+        empty = self.ops.evaluate(self._build(leaf), inputs)
+        return {name: self.ops.shape(x)[1:] for name, x in zip(names, empty, strict=True)}
+
     def compile(self, leaf: Leaf, key: Hashable) -> Callable[..., Any]:
         """The compiled ``leaf``, found again by ``key`` on every later call with the same user's model."""
         compiled: Callable[..., Any] = self.store.get((self.key, key), lambda: self._build(leaf))
@@ -229,79 +250,3 @@ def _choices(output: Any) -> str:
         return f"a {type(output).__name__} of {len(output)}"
     fields = [name for name in getattr(output, "__dict__", {}) if not name.startswith("_")]
     return f"a {type(output).__name__}" + (f" with fields {fields}" if fields else "")
-
-
-def missing_layer(name: str, layers: Sequence[str]) -> LayerError:
-    """The error for a layer name that does not exist: nearest names first."""
-    near = get_close_matches(name, layers, n=3, cutoff=0.4)
-    known = ", ".join(near or layers[:8]) or "this model has no layers that can be named"
-    return LayerError(
-        f"layer {name!r}",
-        received=f"a model of {len(layers)} named layers",
-        valid=f"{'nearest names: ' if near else 'names: '}{known}",
-    )
-
-
-class LayerCalls:
-    """Taps and edits of one forward pass: counts the calls of each layer and applies what is asked of it.
-
-    Written ``"relu"`` for a layer that is called once, ``"relu:0"``, ``"relu:1"`` for the calls of a reused one.
-    """
-
-    def __init__(self, edits: Mapping[str, Edit] | None, taps: Sequence[str]) -> None:
-        self.edits, self.taps = dict(edits or {}), tuple(taps)
-        self.tapped: dict[str, Tensor] = {}
-        self._calls: dict[str, int] = {}
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """Names of the layers concerned, without call numbers."""
-        return tuple(dict.fromkeys(split_call(name)[0] for name in (*self.edits, *self.taps)))
-
-    def __call__(self, layer: str, output: Any) -> Any:
-        """What the layer's call gives after taps and edits; only the first element of a tuple is touched."""
-        if isinstance(output, (tuple, list)):
-            first = self(layer, output[0])
-            return output if first is output[0] else sequence(type(output), (first, *output[1:]))
-        count = self._calls.get(layer, 0)
-        self._calls[layer] = count + 1
-        for name in (layer, f"{layer}:{count}"):
-            if name in self.edits:
-                output = self.edits[name](output)
-            if name in self.taps:
-                self.tapped[name] = output
-        return output
-
-    def finish(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The tapped values; raises LayerError for names that were not reached, or were reached several times."""
-        for name in (*self.edits, *self.taps):
-            layer, call = split_call(name)
-            count = self._calls.get(layer, 0)
-            if count == 0:
-                if layer not in layers:
-                    raise missing_layer(layer, layers)
-                raise LayerError(
-                    f"layer {name!r}",
-                    received="a forward pass that never calls it from Python",
-                    valid="a layer that the model calls, outside scripted or already compiled code",
-                )
-            if call is None and count > 1:
-                numbered = ", ".join(f"{layer}:{i}" for i in range(count))
-                raise LayerError(
-                    f"layer {name!r}",
-                    received=f"{count} calls of it in one forward pass",
-                    valid=f"one of them: {numbered}",
-                )
-            if call is not None and call >= count:
-                raise LayerError(
-                    f"layer {name!r}",
-                    received=f"{count} calls of it in one forward pass",
-                    valid=f"{layer}:0 to {layer}:{count - 1}",
-                )
-        return self.tapped
-
-
-def split_call(name: str) -> tuple[str, int | None]:
-    """``"relu:1"`` as (``"relu"``, 1); without a number, None."""
-    layer, colon, number = name.rpartition(":")
-    return (layer, int(number)) if colon and number.isdigit() else (name, None)

@@ -16,6 +16,7 @@ from whence.core.interpolation import resize_matrix
 
 Tensor = Any
 Pullback = Callable[[Tensor], tuple[Tensor, ...]]
+Watch = Callable[[str, Tensor], Tensor]
 Axis = int | tuple[int, ...] | None
 
 
@@ -167,6 +168,29 @@ class Ops(ABC):
 
         An input that the output does not depend on gets zeros, never None.
         """
+
+    def vjp_inside(
+        self, fn: Callable[[Watch], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+        """``fn(watch)``, the values it watched, and a function from a cotangent of the output to theirs, by name.
+
+        ``watch(name, value)`` gives the value to go on with. A value that the output does not depend on gets zeros.
+        """
+        found: dict[str, Tensor] = {}
+
+        def seen(name: str, value: Tensor) -> Tensor:
+            found[name] = value
+            return value
+
+        fn(seen)
+        names = tuple(found)
+
+        def with_offsets(*offsets: Tensor) -> Tensor:
+            added = dict(zip(names, offsets, strict=True))
+            return fn(lambda name, value: value + added[name])
+
+        y, pullback = self.vjp(with_offsets, *(self.zeros_like(x) for x in found.values()))
+        return y, found, lambda cotangent: dict(zip(names, pullback(cotangent), strict=True))
 
     @abstractmethod
     def custom_vjp(

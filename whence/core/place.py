@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whence.core.errors import LayerError
-from whence.core.model import Run
+from whence.core.model import Edit, Run
 from whence.core.ops import Ops, Tensor
 from whence.core.tree import Structure
 
@@ -22,16 +22,20 @@ class Place:
     """The floating-point inputs, which are attributed where no layer is named; the others are held fixed."""
     layer: str | None = None
     neuron: Neuron | None = None
+    one_prefix: bool = False
+    """Whether the network before the layer is run on a single row for all points, which are then of one sample."""
 
-    def output(self, ops: Ops, run: Run, inputs: Sequence[Tensor], points: Sequence[Tensor]) -> Tensor:
-        """The model's output, or the neuron's activation, with ``points`` put at this place."""
+    def output(
+        self, ops: Ops, run: Run, inputs: Sequence[Tensor], points: Sequence[Tensor],
+        edits: Mapping[str, Edit] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The model's output, or the neuron's activation, with ``points`` put at this place and other layers edited."""
         if self.layer is None:
             values = list(inputs)
             for leaf, point in zip(self.leaves, points, strict=True):
                 values[leaf] = point
-            edits = None
         else:
-            values, edits = list(inputs), {self.layer: lambda _: points[0]}
+            values, edits = list(inputs), {**(edits or {}), self.layer: lambda _: points[0]}
         taps = [self.neuron[0]] if self.neuron else []
         output, tapped = run(self.structure.unflatten(values), edits=edits, taps=taps)
         return _neuron(ops, tapped[self.neuron[0]], self.neuron) if self.neuron else output

@@ -26,6 +26,20 @@ BUILT_IN = {
     "exact_shapley": "shapley:ExactShapley",
     "shapley_sampling": "shapley:ShapleySampling",
     "kernel_shap": "kernel_shap:KernelSHAP",
+    "activations": "activations:Activations",
+    "layer_conductance": "conductance:LayerConductance",
+    "internal_influence": "conductance:InternalInfluence",
+    "cam": "cam.head:CAM",
+    "grad_cam": "cam.gradient:GradCAM",
+    "grad_cam_plus_plus": "cam.gradient:GradCAMPlusPlus",
+    "hi_res_cam": "cam.gradient:HiResCAM",
+    "x_grad_cam": "cam.gradient:XGradCAM",
+    "layer_cam": "cam.gradient:LayerCAM",
+    "score_cam": "cam.scores:ScoreCAM",
+    "ablation_cam": "cam.scores:AblationCAM",
+    "eigen_cam": "cam.eigen:EigenCAM",
+    "eigen_grad_cam": "cam.eigen:EigenGradCAM",
+    "full_grad": "cam.full_grad:FullGrad",
 }
 
 
@@ -35,8 +49,9 @@ def method_names() -> tuple[str, ...]:
 
 
 def black_box_methods() -> tuple[str, ...]:
-    """Names of the methods that need no gradient, perturbation methods that is."""
-    return tuple(name for name in method_names() if not method_class(name).needs_gradient)
+    """Names of the methods that need neither gradients nor layers."""
+    classes = {name: method_class(name) for name in method_names()}
+    return tuple(name for name, cls in classes.items() if not cls.needs_gradient and not cls.needs_layers)
 
 
 def method_class(name: str) -> type[Method]:

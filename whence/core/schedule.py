@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 
 Draws = Sequence[np.ndarray | Callable[[range, slice], Any]]
 """Values per point: an array ``[count]``, or a function of (points, samples) that gives an array ``[k, b]``, or one
-array ``[k, b, ...]`` per attributed tensor."""
+array ``[k, b, ...]`` per attributed tensor, NumPy's or native."""
+Merge = Callable[[list[Any] | None, Sequence[Any], int], list[Any]]
+"""``merge(before, of_tile, points)``: running sums with one more tile; ``before`` is None at the first."""
 
 
 def over_blocks(
     ctx: Context, leaf: Callable[..., Any], key: Any, samples: Sequence[Leaves], draws: Draws, count: int,
-    weights: np.ndarray, target: Target, gradient: bool,
+    weights: np.ndarray, target: Target, gradient: bool, merge: Merge | None = None,
 ) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
-    """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1])."""
+    """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1]).
+
+    ``merge`` says how what the leaf gives for one tile joins what came before; sums are added, moments merged.
+    """
     compiled = ctx.model.compile(leaf, key)
     call = compiled if gradient else lambda *args: ctx.ops.evaluate(compiled, *args)
     first = 0
@@ -39,7 +44,7 @@ def over_blocks(
         plan = tiles(ctx.batch, count, rows, stretch=not ctx.work.fixed_rows, pad=pad, first=first)
         block = list(takewhile(partial(_same_samples, first), plan))
         try:
-            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient)
+            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient, merge or _merge)
         except Exception as error:
             if ctx.work.fixed_rows or rows == 1 or not ctx.ops.is_out_of_memory(error):
                 raise
@@ -55,7 +60,7 @@ def _same_samples(first: int, tile: Tile) -> bool:
 
 def _run_block(
     ctx: Context, call: Callable[..., Any], block: Sequence[Tile], samples: Sequence[Leaves], draws: Draws,
-    weights: np.ndarray, target: Target, gradient: bool,
+    weights: np.ndarray, target: Target, gradient: bool, merge: Merge,
 ) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
     ops = ctx.ops
     state: list[Any] | None = None
@@ -76,12 +81,12 @@ def _run_block(
             if target.index is not None:
                 replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.positions[served])
             warn_if_mixing(ctx, call, arguments, score)
-        state = _merge(state, reduced, tile.points)
+        state = merge(state, reduced, tile.points)
         scores.append(score[: tile.points, : tile.samples])
         ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
         ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
         ctx.work.advance(tile.points * tile.samples)
-    sums = [_cut(part, block[0].samples) for part in state or ()]
+    sums = [part.first(block[0].samples) for part in state or ()]
     return sums, concat(ops, scores), None if chosen is None else chosen[: block[0].samples]
 
 
@@ -105,24 +110,30 @@ def _merge(state: list[Any] | None, reduced: Sequence[Any], points: int) -> list
     return [a.add(b) for a, b in zip(state, reduced, strict=True)]
 
 
-def _cut(part: Sum | Moments, samples: int) -> Sum | Moments:
-    if isinstance(part, Moments):
-        return Moments(part.count, part.mean[:samples], part.deviations[:samples])
-    return Sum(part.total[:samples])
-
-
 def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
     """The draws of one tile as native tensors, padded to its shape by repeating the last."""
     samples = slice(tile.first, tile.first + tile.samples)
     host = values[points.start : points.stop] if isinstance(values, np.ndarray) else values(points, samples)
 
-    def native(array: np.ndarray, leaf: int) -> Tensor:
+    def native(array: Any, leaf: int) -> Tensor:
+        if not isinstance(array, np.ndarray):
+            return _stretched(ctx.ops, array, tile.shape)
         missing = [(0, full - have) for full, have in zip(tile.shape, array.shape, strict=False)]
         if any(after for _, after in missing):
             array = np.pad(array, missing + [(0, 0)] * (array.ndim - len(missing)), mode="edge")
         return ctx.like(array, leaf)
 
     return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
+
+
+def _stretched(ops: Ops, x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A tensor ``[k, b, ...]`` filled up to ``shape`` by repeating the last entries."""
+    for axis, full in enumerate(shape):
+        have = ops.shape(x)[axis]
+        if have < full:
+            last = x[-1:] if axis == 0 else x[:, -1:]
+            x = ops.concat([x, *[last] * (full - have)], axis=axis)
+    return x
 
 
 def block_of(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Tensor | None, ...]:

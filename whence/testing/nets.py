@@ -10,7 +10,8 @@ import numpy as np
 from einops import rearrange
 
 from whence.core.backend import Backend
-from whence.core.model import Edit, LayerCalls, Leaf, Model, Options
+from whence.core.layers import LayerCalls
+from whence.core.model import Edit, Leaf, Model, Options
 from whence.core.ops import Ops, Tensor
 from whence.testing.cases import values
 

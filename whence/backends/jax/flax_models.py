@@ -10,7 +10,7 @@ from typing import Any, Self
 from whence.backends.jax.model import Args, JaxModel, Kwargs, warn_of_training
 from whence.backends.jax.static import Static
 from whence.core.errors import ParameterError
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 
 
 class NnxModel(JaxModel):
@@ -39,7 +39,7 @@ class NnxModel(JaxModel):
         module = nnx.merge(graph, variables.join(arrays))
         module.eval()
         modules = _modules(module)
-        for name in calls.wanted:
+        for name in calls.layers:
             if name in modules:
                 _listen(modules[name], name, calls)
         return module(*args, **kwargs)
@@ -82,18 +82,18 @@ def _in_training(module: Any) -> bool:
 
 
 def _listen(module: Any, name: str, calls: LayerCalls) -> None:
-    """Make one module of the copy hand its output to ``calls``."""
+    """Make one module of the copy hand its input and output to ``calls``."""
     module_class: Any = type(module)
     object.__setattr__(module, "__class__", _listening(module_class))
-    module.whence_listener = partial(calls, name)
+    module.whence_listener = partial(calls.around, name)
 
 
 @cache
 def _listening(module_class: Any) -> Any:
-    """A subclass whose call reports its output; cached, since JAX and Flax keep every module class for good."""
+    """A subclass whose calls are reported; cached, since JAX and Flax keep every module class for good."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.whence_listener(module_class.__call__(self, *args, **kwargs))
+        return self.whence_listener(partial(module_class.__call__, self), args, kwargs)
 
     is_pytree = getattr(module_class, "_pytree__is_pytree", None)
     body = {"__call__": call, "__module__": module_class.__module__}
@@ -131,12 +131,11 @@ class LinenModel(JaxModel):
         seen = self._seen
 
         def listen(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-            output = call(*args, **kwargs)
             name = ".".join(context.module.path)
             if context.method_name != "__call__" or not name:
-                return output
+                return call(*args, **kwargs)
             seen[name] = None
-            return calls(name, output)
+            return calls.around(name, call, args, kwargs)
 
         with linen.intercept_methods(listen):
             return _bound(self)[0].apply(static.join(arrays), *args, **kwargs)

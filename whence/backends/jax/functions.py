@@ -8,7 +8,7 @@ from typing import Any
 from whence.backends.jax.captured import captured
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.static import Static
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 
 
 class FunctionModel(JaxModel):

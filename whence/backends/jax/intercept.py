@@ -15,7 +15,8 @@ from whence.backends.jax.ops import ops
 from whence.backends.jax.program import Program, Step
 from whence.backends.jax.static import Static
 from whence.core.errors import CapabilityError, CoverageError
-from whence.core.model import Edit, LayerCalls
+from whence.core.layers import LayerCalls
+from whence.core.model import Edit
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Rule, RuleSet
 

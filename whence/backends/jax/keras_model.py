@@ -8,7 +8,7 @@ from typing import Any
 from whence.backends import keras_layers
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.static import Static
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 from whence.core.ops import Tensor
 
 
@@ -21,6 +21,9 @@ class KerasModel(JaxModel):
 
     def layers(self) -> tuple[str, ...]:
         return keras_layers.layer_names(self.target)
+
+    def before_activation(self, layer: str) -> str:
+        return keras_layers.before_activation(self.target, layer)
 
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
         if self.options.preprocess is None:

@@ -17,7 +17,8 @@ from whence.backends.jax.ops import JaxOps, ops
 from whence.backends.jax.program import Program, Step, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.model import Edit, LayerCalls, Leaf, Model, reference, split_call
+from whence.core.layers import LayerCalls, split_call
+from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import Rule, RuleSet
 
@@ -67,7 +68,7 @@ class JaxModel(Model):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """``run`` in a given state."""
         calls = LayerCalls(edits, taps)
-        if not calls.wanted:
+        if not calls.wanted and not calls.every:
             return self._output(static, arrays, inputs, calls), {}
         program, args = self.program(static, arrays, inputs, calls)
         output = program.run(args, calls)[0]
@@ -92,7 +93,7 @@ class JaxModel(Model):
 
         def wanted(name: str) -> str | None:
             layer = self.layer_of(name)
-            return layer if layer in calls.wanted else None
+            return layer if layer in calls.wanted or calls.every else None
 
         def traced() -> Program:
             edited = frozenset(split_call(name)[0] for name in calls.edits)

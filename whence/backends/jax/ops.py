@@ -12,7 +12,7 @@ import numpy as np
 
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError
-from whence.core.ops import Axis, Ops, Pullback, Tensor
+from whence.core.ops import Axis, Ops, Pullback, Tensor, Watch
 
 PRECISIONS = {
     "float32": "float32",
@@ -160,6 +160,27 @@ class JaxOps(Ops):
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
         y, pullback = jax.vjp(fn, *xs)
         return y, pullback
+
+    def vjp_inside(
+        self, fn: Callable[[Watch], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+        def watched() -> dict[str, Tensor]:
+            found: dict[str, Tensor] = {}
+            fn(lambda name, value: found.setdefault(name, value))
+            return found
+
+        def with_offsets(offsets: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            found: dict[str, Tensor] = {}
+
+            def watch(name: str, value: Tensor) -> Tensor:
+                found[name] = value
+                return value + offsets[name]
+
+            return fn(watch), found
+
+        offsets = {name: jnp.zeros(x.shape, x.dtype) for name, x in jax.eval_shape(watched).items()}
+        y, pullback, found = jax.vjp(with_offsets, offsets, has_aux=True)
+        return y, found, lambda cotangent: pullback(cotangent)[0]
 
     def custom_vjp(
         self, fwd: Callable[..., tuple[Tensor, Any]], bwd: Callable[[Any, Tensor], tuple[Tensor, ...]]

@@ -12,7 +12,7 @@ import jax
 
 from whence.backends.jax.model import Args, JaxModel, Kwargs, per_sample_mark, warn_of_training
 from whence.backends.jax.static import Static
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 from whence.core.ops import Tensor
 
 
@@ -43,7 +43,7 @@ class PytreeModel(JaxModel):
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         model = static.join(arrays)
-        for name in sorted(calls.wanted, key=len, reverse=True):  # inner ones first
+        for name in sorted(calls.layers, key=len, reverse=True):  # inner ones first
             model = _replaced(model, name, calls)
         function = partial(model, **kwargs)
         return jax.vmap(function)(*args) if self.per_sample else function(*args)
@@ -60,14 +60,14 @@ class PytreeModel(JaxModel):
 
 
 class Listening:
-    """A layer in its place in the model, handing its output to ``calls``; otherwise it passes for the layer itself."""
+    """A layer in its place in the model, handing what goes in and out to ``calls``; it passes for the layer itself."""
 
     def __init__(self, layer: Any, name: str, calls: LayerCalls) -> None:
         self.__dict__.update(layer=layer, name=name, calls=calls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
-        return own["calls"](own["name"], own["layer"](*args, **kwargs))
+        return own["calls"].around(own["name"], own["layer"], args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["layer"], name)

@@ -9,7 +9,8 @@ import numpy as np
 
 from whence.backends.numpy.ops import NumpyOps, ops
 from whence.core.errors import CapabilityError
-from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
+from whence.core.layers import LayerCalls
+from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.tree import sequence
 

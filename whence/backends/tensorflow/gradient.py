@@ -7,11 +7,12 @@ path from input to output, so that gradients towards parameters are never comput
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
 
-from whence.core.ops import Pullback, Tensor
+from whence.core.ops import Pullback, Tensor, Watch
 
 
 def backpropagate(fn: Callable[..., Tensor], xs: Sequence[Tensor]) -> tuple[Tensor, Pullback]:
@@ -26,6 +27,33 @@ def backpropagate(fn: Callable[..., Tensor], xs: Sequence[Tensor]) -> tuple[Tens
         return tuple(pull([y], xs, [cotangent]))
 
     return y, pullback
+
+
+def backpropagate_inside(
+    fn: Callable[[Watch], Tensor],
+) -> tuple[Tensor, dict[str, Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+    """``fn(watch)``, what it watched, and the pullback towards that."""
+    found: dict[str, Tensor] = {}
+    eager = tf.executing_eagerly()
+    tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+    with tape if eager else nullcontext():
+
+        def watch(name: str, value: Tensor) -> Tensor:
+            found[name] = tf.identity(value)
+            if eager:
+                tape.watch(found[name])
+            return found[name]
+
+        y = fn(watch)
+
+    def pullback(cotangent: Tensor) -> dict[str, Tensor]:
+        xs = list(found.values())
+        if not eager:
+            return dict(zip(found, pull([y], xs, [cotangent]), strict=True))
+        gradients = tape.gradient(y, xs, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return {name: _dense(g, x) for (name, x), g in zip(found.items(), gradients, strict=True)}
+
+    return y, found, pullback
 
 
 def pull(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> list[Tensor]:

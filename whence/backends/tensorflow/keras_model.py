@@ -8,10 +8,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from whence.backends.keras_layers import layer_calls, layer_names, layout_of, require_dtype, takes_separately
+from whence.backends.keras_layers import (
+    before_activation,
+    layer_calls,
+    layer_names,
+    layout_of,
+    require_dtype,
+    takes_separately,
+)
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.patches import untraced
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 from whence.core.ops import Tensor
 
 
@@ -28,6 +35,9 @@ class KerasModel(TensorflowModel):
 
     def layers(self) -> tuple[str, ...]:
         return layer_names(self.target)
+
+    def before_activation(self, layer: str) -> str:
+        return before_activation(self.target, layer)
 
     @contextmanager
     def _listening(self, calls: LayerCalls) -> Iterator[None]:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from whence.backends.tensorflow.ops import TensorflowOps, ops
 from whence.backends.tensorflow.traced import TracedLeaf, with_known_shape
 from whence.core.errors import BackendError, DTypeError
-from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
+from whence.core.layers import LayerCalls
+from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
 

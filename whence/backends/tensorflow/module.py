@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.patches import hearing
-from whence.core.model import LayerCalls
+from whence.core.layers import LayerCalls
 
 
 class ModuleModel(TensorflowModel):
@@ -27,11 +27,11 @@ class ModuleModel(TensorflowModel):
             yield
             return
         modules = {name: module for name, module in _named(self.target).items() if callable(module)}
-        wanted = {id(modules[name]): name for name in calls.wanted if name in modules}
+        wanted = {id(modules[name]): name for name in calls.layers if name in modules}
 
-        def hear(module: Any, output: Any) -> Any:
+        def hear(module: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             name = wanted.get(id(module))
-            return output if name is None else calls(name, output)
+            return call(*args, **kwargs) if name is None else calls.around(name, call, args, kwargs)
 
         # all classes, since the body of any tf.function on the way has to be run
         with hearing(hear, (type(module) for module in (self.target, *modules.values()))):

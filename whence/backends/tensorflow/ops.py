@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whence.backends.tensorflow.gradient import backpropagate, with_pullback
-from whence.core.ops import Axis, Ops, Pullback, Tensor
+from whence.backends.tensorflow.gradient import backpropagate, backpropagate_inside, with_pullback
+from whence.core.ops import Axis, Ops, Pullback, Tensor, Watch
 
 
 class TensorflowOps(Ops):
@@ -156,6 +156,11 @@ class TensorflowOps(Ops):
     # -- differentiate -----------------------------------------------------------------------------------
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
         return backpropagate(fn, xs)
+
+    def vjp_inside(
+        self, fn: Callable[[Watch], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+        return backpropagate_inside(fn)
 
     def custom_vjp(
         self, fwd: Callable[..., tuple[Tensor, Any]], bwd: Callable[[Any, Tensor], tuple[Tensor, ...]]

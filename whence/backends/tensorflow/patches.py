@@ -6,25 +6,27 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
-Hear = Callable[[Any, Any], Any]
-"""``hear(object, output)``: told of a call's output, gives the output to go on with."""
+Hear = Callable[[Any, Callable[..., Any], Any, Any], Any]
+"""``hear(object, call, args, kwargs)``: makes the call of a method and gives the output to go on with."""
 _hear: ContextVar[Hear | None] = ContextVar("whence_tensorflow_calls", default=None)
 
 
 @contextmanager
 def untraced(classes: Iterable[type], name: str) -> Iterator[None]:
     """Run the Python body of the methods ``name`` that are a ``tf.function``: a finished trace calls no layers."""
-    with hearing(lambda _, output: output, [c for c in classes if _is_traced(_method(c, name))], name):
+    traced = [c for c in classes if _is_traced(_method(c, name))]
+    with hearing(lambda _, call, args, kwargs: call(*args, **kwargs), traced, name):
         yield
 
 
 @contextmanager
 def hearing(hear: Hear, classes: Iterable[type], name: str = "__call__") -> Iterator[None]:
-    """Tell ``hear`` of every call of the method ``name`` on direct instances of ``classes`` in this thread."""
+    """Let ``hear`` make every call of the method ``name`` on direct instances of ``classes`` in this thread."""
     token = _hear.set(hear)
     try:
         with ExitStack() as stack:
@@ -75,7 +77,7 @@ def _passing_on(cls: type, original: Any) -> Any:
         if hear is None or type(instance) is not cls:
             return original.__get__(instance, type(instance))(*args, **kwargs)
         body = original.python_function if _is_traced(original) else original
-        return hear(instance, body(instance, *args, **kwargs))
+        return hear(instance, partial(body, instance), args, kwargs)
 
     return call
 

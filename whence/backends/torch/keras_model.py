@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from whence.backends.keras_layers import layer_calls, layer_names, layout_of, require_dtype, takes_separately
+from whence.backends.keras_layers import (
+    before_activation,
+    layer_calls,
+    layer_names,
+    layout_of,
+    require_dtype,
+    takes_separately,
+)
 from whence.backends.torch.model import ModuleModel, inference
-from whence.core.model import Edit, LayerCalls
+from whence.core.layers import LayerCalls
+from whence.core.model import Edit
 from whence.core.ops import Tensor
 
 
@@ -21,6 +29,9 @@ class KerasModel(ModuleModel):
 
     def layers(self) -> tuple[str, ...]:
         return layer_names(self.target)
+
+    def before_activation(self, layer: str) -> str:
+        return before_activation(self.target, layer)
 
     def run(
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()

@@ -13,7 +13,8 @@ import torch
 
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.model import Edit, LayerCalls, Leaf, Model, reference
+from whence.core.layers import IN, LayerCalls
+from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
 from whence.core.tree import sequence
@@ -135,6 +136,7 @@ def _own(inputs: Any, *, channels_last: bool) -> Any:
 def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
     """Forward hooks on the wanted layers, for calls of this thread only, removed on the way out."""
     here, modules, handles = threading.get_ident(), dict(module.named_modules()), []
+    wanted = calls.wanted
 
     def hook_of(name: str) -> Callable[..., Any]:
         def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
@@ -143,9 +145,20 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
 
         return hook
 
+    def hook_before(name: str) -> Callable[..., Any]:
+        def hook(_module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+            if threading.get_ident() != here:
+                return None
+            args, kwargs = calls.enter(name, args, kwargs)
+            return tuple(map(_copy, args)), {key: _copy(value) for key, value in kwargs.items()}
+
+        return hook
+
     try:
-        for name in calls.wanted:
-            if name in modules:
+        for name in set(calls.layers) & set(modules):
+            if name + IN in wanted:
+                handles.append(modules[name].register_forward_pre_hook(hook_before(name), with_kwargs=True))
+            if name in wanted:
                 handles.append(modules[name].register_forward_hook(hook_of(name)))
         yield
     finally:
@@ -156,7 +169,8 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
 def _copy(output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         return output.clone()
-    return sequence(type(output), (output[0].clone(), *output[1:])) if isinstance(output, (tuple, list)) else output
+    nested = isinstance(output, (tuple, list)) and bool(output)
+    return sequence(type(output), (_copy(output[0]), *output[1:])) if nested else output
 
 
 class _Held:

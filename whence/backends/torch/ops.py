@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whence.core.ops import Axis, Ops, Pullback, Tensor
+from whence.core.ops import Axis, Ops, Pullback, Tensor, Watch
 
 
 class TorchOps(Ops):
@@ -156,6 +156,29 @@ class TorchOps(Ops):
             return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
 
         return y.detach(), pullback
+
+    def vjp_inside(
+        self, fn: Callable[[Watch], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], Callable[[Tensor], dict[str, Tensor]]]:
+        found: dict[str, Tensor] = {}
+
+        def watch(name: str, value: Tensor) -> Tensor:
+            # before the first watched value nothing needs a graph
+            found[name] = value if found and value.requires_grad else _leaf(value)
+            return found[name]
+
+        with torch.inference_mode(False), torch.enable_grad():
+            y = fn(watch)
+
+        def pullback(cotangent: Tensor) -> dict[str, Tensor]:
+            watched = list(found.values())
+            if not y.requires_grad:
+                return {name: torch.zeros_like(x) for name, x in found.items()}
+            gradients = torch.autograd.grad(y, watched, cotangent, retain_graph=True, allow_unused=True)
+            return {name: torch.zeros_like(x) if g is None else g
+                    for (name, x), g in zip(found.items(), gradients, strict=True)}  # fmt: skip
+
+        return y.detach(), {name: x.detach() for name, x in found.items()}, pullback
 
     def custom_vjp(
         self, fwd: Callable[..., tuple[Tensor, Any]], bwd: Callable[[Any, Tensor], tuple[Tensor, ...]]
