@@ -1,1 +1,1 @@
-"""The same four networks with the same weights in PyTorch, Keras and Flax, for tests and benchmarks."""
+"""The same networks with the same weights in PyTorch, Keras and Flax, for tests and benchmarks."""

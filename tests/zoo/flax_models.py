@@ -9,8 +9,21 @@ from flax import nnx
 from jax import Array
 
 from .jax_arrays import to_jax
-from .sizes import DigitsCnnSize, ResnetSize, TextSize, VitSize, resnet_blocks, size_of
-from .weights import DIGITS_FEATURES, channels_last
+from .sizes import (
+    DigitsCnnSize,
+    NestedSize,
+    ResnetSameSize,
+    ResnetSize,
+    TextSize,
+    VggGapSize,
+    VggSize,
+    VitSize,
+    flattened,
+    resnet_blocks,
+    size_of,
+    vgg_convolutions,
+)
+from .weights import channels_last
 
 Common = dict[str, Any]  # what all layers are given: `param_dtype` and `rngs`
 
@@ -21,7 +34,7 @@ class DigitsCnn(nnx.Module):
     def __init__(self, size: DigitsCnnSize, common: Common) -> None:
         self.conv1 = nnx.Conv(size.channels, 16, (3, 3), **common)
         self.conv2 = nnx.Conv(16, 32, (3, 3), **common)
-        self.dense = nnx.Linear(math.prod(DIGITS_FEATURES), 64, **common)
+        self.dense = nnx.Linear(math.prod(flattened(size)), 64, **common)
         self.head = nnx.Linear(64, size.classes, **common)
 
     def __call__(self, x: Array) -> Array:
@@ -35,9 +48,9 @@ class DigitsCnn(nnx.Module):
 class BasicBlock(nnx.Module):
     """A residual block of two 3 by 3 convolutions; with a stride, the shortcut is a 1 by 1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, common: Common) -> None:
-        # Padding is given in numbers: "SAME" with a stride pads otherwise than PyTorch.
-        self.conv1 = nnx.Conv(inputs, outputs, (3, 3), stride, padding=1, use_bias=False, **common)
+    def __init__(self, inputs: int, outputs: int, stride: int, common: Common, padding: int | str = 1) -> None:
+        # Padding is given in numbers where "SAME" is not meant: with a stride it pads otherwise than PyTorch.
+        self.conv1 = nnx.Conv(inputs, outputs, (3, 3), stride, padding=padding, use_bias=False, **common)
         self.bn1 = _batch_norm(outputs, common)
         self.conv2 = nnx.Conv(outputs, outputs, (3, 3), padding=1, use_bias=False, **common)
         self.bn2 = _batch_norm(outputs, common)
@@ -162,6 +175,74 @@ class Text(nnx.Module):
         return self.head(features.max(axis=1))
 
 
+class Relu(nnx.Module):
+    """A module, so that its output is a layer with a name."""
+
+    def __call__(self, x: Array) -> Array:
+        return nnx.relu(x)
+
+
+class Vgg(nnx.Module):
+    """Four convolutions, and two dense layers on the flattened features or one on their mean over positions."""
+
+    def __init__(self, size: VggSize, common: Common) -> None:
+        for name, inputs, outputs in vgg_convolutions(size):
+            setattr(self, name, nnx.Conv(inputs, outputs, (3, 3), **common))
+            setattr(self, name.replace("conv", "relu"), Relu())
+        self.pooled = isinstance(size, VggGapSize)
+        if not self.pooled:
+            self.dense = nnx.Linear(math.prod(flattened(size)), 32, **common)
+        self.head = nnx.Linear(2 * size.width if self.pooled else 32, size.classes, **common)
+
+    def __call__(self, x: Array) -> Array:
+        x = self.relu2(self.conv2(self.relu1(self.conv1(x))))
+        x = nnx.max_pool(x, (2, 2), (2, 2))
+        x = self.relu4(self.conv4(self.relu3(self.conv3(x))))
+        if self.pooled:
+            return self.head(x.mean(axis=(1, 2)))
+        x = nnx.max_pool(x, (2, 2), (2, 2))
+        return self.head(nnx.relu(self.dense(x.reshape(x.shape[0], -1))))
+
+
+class ResnetSame(nnx.Module):
+    """A stem with a stride, two basic blocks, the second with a stride, and a classifier on the mean."""
+
+    def __init__(self, size: ResnetSameSize, common: Common) -> None:
+        self.conv1 = nnx.Conv(size.channels, size.width, (3, 3), 2, padding="SAME", use_bias=False, **common)
+        self.bn1 = _batch_norm(size.width, common)
+        self.block1 = BasicBlock(size.width, size.width, 1, common, padding="SAME")
+        self.block2 = BasicBlock(size.width, size.width, 2, common, padding="SAME")
+        self.head = nnx.Linear(size.width, size.classes, **common)
+
+    def __call__(self, x: Array) -> Array:
+        x = self.block2(self.block1(nnx.relu(self.bn1(self.conv1(x)))))
+        return self.head(x.mean(axis=(1, 2)))
+
+
+class Backbone(nnx.Module):
+    """Two convolutions, the first batch-normalized."""
+
+    def __init__(self, size: NestedSize, common: Common) -> None:
+        self.conv1 = nnx.Conv(size.channels, size.width, (3, 3), use_bias=False, **common)
+        self.bn1 = _batch_norm(size.width, common)
+        self.conv2 = nnx.Conv(size.width, 2 * size.width, (3, 3), **common)
+
+    def __call__(self, x: Array) -> Array:
+        x = nnx.max_pool(nnx.relu(self.bn1(self.conv1(x))), (2, 2), (2, 2))
+        return nnx.relu(self.conv2(x))
+
+
+class Nested(nnx.Module):
+    """A backbone and a classifier on the mean of its features."""
+
+    def __init__(self, size: NestedSize, common: Common) -> None:
+        self.backbone = Backbone(size, common)
+        self.head = nnx.Linear(2 * size.width, size.classes, **common)
+
+    def __call__(self, x: Array) -> Array:
+        return self.head(self.backbone(x).mean(axis=(1, 2)))
+
+
 def _batch_norm(features: int, common: Common) -> nnx.BatchNorm:
     return nnx.BatchNorm(features, use_running_average=True, **common)
 
@@ -170,7 +251,16 @@ def _layer_norm(features: int, common: Common) -> nnx.LayerNorm:
     return nnx.LayerNorm(features, epsilon=1e-6, use_fast_variance=False, **common)
 
 
-NETWORKS: dict[str, Callable[..., nnx.Module]] = {"digits_cnn": DigitsCnn, "resnet": Resnet, "vit": Vit, "text": Text}
+NETWORKS: dict[str, Callable[..., nnx.Module]] = {
+    "digits_cnn": DigitsCnn,
+    "resnet": Resnet,
+    "vit": Vit,
+    "text": Text,
+    "vgg": Vgg,
+    "vgg_gap": Vgg,
+    "resnet_same": ResnetSame,
+    "nested": Nested,
+}
 
 PARAMETERS: dict[type[nnx.Module], tuple[str, ...]] = {
     nnx.Conv: ("kernel", "bias"),

@@ -1,4 +1,4 @@
-"""Random inputs of the four networks."""
+"""Random inputs of the networks."""
 
 from typing import Any
 

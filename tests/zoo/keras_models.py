@@ -12,7 +12,19 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from .sizes import DigitsCnnSize, ResnetSize, TextSize, VitSize, resnet_blocks, size_of
+from .sizes import (
+    DigitsCnnSize,
+    NestedSize,
+    ResnetSameSize,
+    ResnetSize,
+    TextSize,
+    VggGapSize,
+    VggSize,
+    VitSize,
+    resnet_blocks,
+    size_of,
+    vgg_convolutions,
+)
 from .weights import channels_last
 
 
@@ -41,12 +53,18 @@ def _batch_norm(x: Any, name: str, dtype: str) -> Any:
     return layers.BatchNormalization(epsilon=1e-5, name=name, dtype=dtype)(x)
 
 
-def _basic_block(name: str, inputs: int, outputs: int, stride: int, dtype: str) -> keras.Model:
+def _same_conv(x: Any, name: str, filters: int, window: int, stride: int, dtype: str) -> Any:
+    return layers.Conv2D(filters, window, stride, padding="same", use_bias=False, name=name, dtype=dtype)(x)
+
+
+def _basic_block(
+    name: str, inputs: int, outputs: int, stride: int, dtype: str, conv: Callable[..., Any] = _padded_conv
+) -> keras.Model:
     features = keras.Input((None, None, inputs), dtype=dtype)
-    x = _padded_conv(features, "conv1", outputs, 3, stride, dtype)
+    x = conv(features, "conv1", outputs, 3, stride, dtype)
     x = _batch_norm(x, "bn1", dtype)
     x = layers.ReLU(name="relu1", dtype=dtype)(x)
-    x = _padded_conv(x, "conv2", outputs, 3, 1, dtype)
+    x = conv(x, "conv2", outputs, 3, 1, dtype)
     x = _batch_norm(x, "bn2", dtype)
     shortcut = features
     if stride > 1:
@@ -171,7 +189,62 @@ def text(size: TextSize, dtype: str) -> keras.Model:
     )
 
 
-NETWORKS: dict[str, Callable[..., keras.Model]] = {"digits_cnn": digits_cnn, "resnet": resnet, "vit": Vit, "text": text}
+def vgg(size: VggSize, dtype: str) -> keras.Model:
+    """Four convolutions, and two dense layers on the flattened features or one on their mean over positions."""
+    image = x = keras.Input((size.image, size.image, size.channels), dtype=dtype, name="image")
+    for name, _, filters in vgg_convolutions(size):
+        x = layers.Conv2D(filters, 3, padding="same", name=name, dtype=dtype)(x)
+        x = layers.ReLU(name=name.replace("conv", "relu"), dtype=dtype)(x)
+        if name == "conv2":
+            x = layers.MaxPooling2D(2, name="pool1", dtype=dtype)(x)
+    if isinstance(size, VggGapSize):
+        x = layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(x)
+    else:
+        x = layers.MaxPooling2D(2, name="pool2", dtype=dtype)(x)
+        x = layers.Flatten(name="flatten", dtype=dtype)(x)
+        x = layers.Dense(32, name="dense", dtype=dtype)(x)
+        x = layers.ReLU(name="relu5", dtype=dtype)(x)
+    return keras.Model(image, layers.Dense(size.classes, name="head", dtype=dtype)(x), name="vgg")
+
+
+def resnet_same(size: ResnetSameSize, dtype: str) -> keras.Model:
+    """A stem with a stride, two basic blocks, the second with a stride, and a classifier on the mean."""
+    image = keras.Input((size.image, size.image, size.channels), dtype=dtype, name="image")
+    x = _same_conv(image, "conv1", size.width, 3, 2, dtype)
+    x = _batch_norm(x, "bn1", dtype)
+    x = layers.ReLU(name="relu", dtype=dtype)(x)
+    x = _basic_block("block1", size.width, size.width, 1, dtype, _same_conv)(x)
+    x = _basic_block("block2", size.width, size.width, 2, dtype, _same_conv)(x)
+    x = layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(x)
+    return keras.Model(image, layers.Dense(size.classes, name="head", dtype=dtype)(x), name="resnet_same")
+
+
+def nested(size: NestedSize, dtype: str) -> keras.Model:
+    """A functional backbone called as one layer of a functional model."""
+    shape = (size.image, size.image, size.channels)
+    features = keras.Input(shape, dtype=dtype)
+    x = layers.Conv2D(size.width, 3, padding="same", use_bias=False, name="conv1", dtype=dtype)(features)
+    x = _batch_norm(x, "bn1", dtype)
+    x = layers.ReLU(name="relu1", dtype=dtype)(x)
+    x = layers.MaxPooling2D(2, name="pool1", dtype=dtype)(x)
+    x = layers.Conv2D(2 * size.width, 3, padding="same", name="conv2", dtype=dtype)(x)
+    x = layers.ReLU(name="relu2", dtype=dtype)(x)
+    backbone = keras.Model(features, x, name="backbone")
+    image = keras.Input(shape, dtype=dtype, name="image")
+    x = layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(backbone(image))
+    return keras.Model(image, layers.Dense(size.classes, name="head", dtype=dtype)(x), name="nested")
+
+
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
+    "digits_cnn": digits_cnn,
+    "resnet": resnet,
+    "vit": Vit,
+    "text": text,
+    "vgg": vgg,
+    "vgg_gap": vgg,
+    "resnet_same": resnet_same,
+    "nested": nested,
+}
 
 
 def _names(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The sizes of the four networks; every option of a `build` function is a field here."""
+"""The sizes of the networks; every option of a `build` function is a field here."""
 
 from dataclasses import dataclass
 
@@ -55,19 +55,71 @@ class TextSize:
     classes: int = 4
 
 
-Size = DigitsCnnSize | ResnetSize | VitSize | TextSize
+@dataclass(frozen=True)
+class VggSize:
+    """Four 3 by 3 convolutions, flattened before two dense layers."""
+
+    image: int = 32
+    channels: int = 3
+    width: int = 8
+    classes: int = 10
+
+
+@dataclass(frozen=True)
+class VggGapSize(VggSize):
+    """The same convolutions with one dense layer on their mean over positions, as class activation maps need it."""
+
+
+@dataclass(frozen=True)
+class ResnetSameSize:
+    """A small residual network whose strides pad 'same' as TensorFlow does: one row more at the end than before."""
+
+    image: int = 32
+    channels: int = 3
+    width: int = 16
+    classes: int = 10
+
+
+@dataclass(frozen=True)
+class NestedSize:
+    """A backbone of two convolutions as a model of its own inside the model."""
+
+    image: int = 32
+    channels: int = 3
+    width: int = 8
+    classes: int = 10
+
+
+Size = DigitsCnnSize | ResnetSize | VitSize | TextSize | VggSize | VggGapSize | ResnetSameSize | NestedSize
 
 SIZES: dict[str, type[Size]] = {
     "digits_cnn": DigitsCnnSize,
     "resnet": ResnetSize,
     "vit": VitSize,
     "text": TextSize,
+    "vgg": VggSize,
+    "vgg_gap": VggGapSize,
+    "resnet_same": ResnetSameSize,
+    "nested": NestedSize,
 }
 
 
 def size_of(name: str, **options: int) -> Size:
     """The size of network `name`, with `options` in place of its defaults."""
     return SIZES[name](**options)
+
+
+def vgg_convolutions(size: VggSize) -> list[tuple[str, int, int]]:
+    """The convolutions in order: name, input channels, output channels."""
+    widths = (size.channels, size.width, size.width, 2 * size.width, 2 * size.width)
+    return [(f"conv{i}", *widths[i - 1 : i + 1]) for i in range(1, 5)]
+
+
+def flattened(size: DigitsCnnSize | VggSize) -> tuple[int, int, int]:
+    """Channels, rows and columns of the features that the dense layer sees flattened."""
+    if isinstance(size, VggSize):
+        return 2 * size.width, size.image // 4, size.image // 4
+    return 32, size.image // 2, size.image // 2
 
 
 def resnet_blocks(width: int) -> list[tuple[str, int, int, int]]:

@@ -1,12 +1,27 @@
 """The networks as PyTorch modules, channels first."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sizes import DigitsCnnSize, ResnetSize, TextSize, VitSize, resnet_blocks, size_of
-from .weights import DIGITS_FEATURES, weights
+from .sizes import (
+    DigitsCnnSize,
+    NestedSize,
+    ResnetSameSize,
+    ResnetSize,
+    TextSize,
+    VggGapSize,
+    VggSize,
+    VitSize,
+    flattened,
+    resnet_blocks,
+    size_of,
+    vgg_convolutions,
+)
+from .weights import weights
 
 
 class DigitsCnn(nn.Sequential):
@@ -20,17 +35,31 @@ class DigitsCnn(nn.Sequential):
         self.relu2 = nn.ReLU()
         self.pool = nn.MaxPool2d(2)
         self.flatten = nn.Flatten()
-        self.dense = nn.Linear(torch.Size(DIGITS_FEATURES).numel(), 64)
+        self.dense = nn.Linear(math.prod(flattened(size)), 64)
         self.relu3 = nn.ReLU()
         self.head = nn.Linear(64, size.classes)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution that pads so that n becomes ceil(n / stride), the odd row and column at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for n, window, stride in reversed(list(zip(x.shape[2:], self.kernel_size, self.stride, strict=True))):
+            missing = max((math.ceil(n / stride) - 1) * stride + window - n, 0)
+            padding += [missing // 2, missing - missing // 2]
+        return super().forward(F.pad(x, padding))
 
 
 class BasicBlock(nn.Module):
     """A residual block of two 3 by 3 convolutions; with a stride, the shortcut is a 1 by 1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, same: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        if same:
+            self.conv1: nn.Conv2d = SameConv2d(inputs, outputs, 3, stride, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -160,7 +189,78 @@ class Text(nn.Module):
         return self.head(features.amax(dim=-1))
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"digits_cnn": DigitsCnn, "resnet": Resnet, "vit": Vit, "text": Text}
+class Vgg(nn.Sequential):
+    """Four convolutions, and two dense layers on the flattened features or one on their mean over positions."""
+
+    def __init__(self, size: VggSize) -> None:
+        super().__init__()
+        for name, inputs, outputs in vgg_convolutions(size):
+            self.add_module(name, nn.Conv2d(inputs, outputs, 3, padding="same"))
+            self.add_module(name.replace("conv", "relu"), nn.ReLU())
+            if name == "conv2":
+                self.pool1 = nn.MaxPool2d(2)
+        if isinstance(size, VggGapSize):
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.flatten = nn.Flatten()
+            self.head = nn.Linear(2 * size.width, size.classes)
+        else:
+            self.pool2 = nn.MaxPool2d(2)
+            self.flatten = nn.Flatten()
+            self.dense = nn.Linear(math.prod(flattened(size)), 32)
+            self.relu5 = nn.ReLU()
+            self.head = nn.Linear(32, size.classes)
+
+
+class ResnetSame(nn.Sequential):
+    """A stem with a stride, two basic blocks, the second with a stride, and a classifier on the mean."""
+
+    def __init__(self, size: ResnetSameSize) -> None:
+        super().__init__()
+        self.conv1 = SameConv2d(size.channels, size.width, 3, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(size.width)
+        self.relu = nn.ReLU()
+        self.block1 = BasicBlock(size.width, size.width, 1, same=True)
+        self.block2 = BasicBlock(size.width, size.width, 2, same=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(size.width, size.classes)
+
+
+class Backbone(nn.Sequential):
+    """Two convolutions, the first batch-normalized."""
+
+    def __init__(self, size: NestedSize) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(size.channels, size.width, 3, padding="same", bias=False)
+        self.bn1 = nn.BatchNorm2d(size.width)
+        self.relu1 = nn.ReLU()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(size.width, 2 * size.width, 3, padding="same")
+        self.relu2 = nn.ReLU()
+
+
+class Nested(nn.Module):
+    """A backbone and a classifier on the mean of its features."""
+
+    def __init__(self, size: NestedSize) -> None:
+        super().__init__()
+        self.backbone = Backbone(size)
+        self.head = nn.Linear(2 * size.width, size.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x).mean(dim=(2, 3)))
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "digits_cnn": DigitsCnn,
+    "resnet": Resnet,
+    "vit": Vit,
+    "text": Text,
+    "vgg": Vgg,
+    "vgg_gap": Vgg,
+    "resnet_same": ResnetSame,
+    "nested": Nested,
+}
 
 
 def build(name: str, dtype: str = "float32", seed: int = 0, **options: int) -> nn.Module:

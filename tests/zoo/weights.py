@@ -1,4 +1,4 @@
-"""The weights of the four networks as float64 NumPy arrays, the same for every framework.
+"""The weights of the networks as float64 NumPy arrays, the same for every framework.
 
 The canonical layout is PyTorch's, and the keys are the names of a PyTorch state dict:
 
@@ -18,13 +18,25 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .sizes import DigitsCnnSize, ResnetSize, Size, TextSize, VitSize, resnet_blocks
+from .sizes import (
+    DigitsCnnSize,
+    NestedSize,
+    ResnetSameSize,
+    ResnetSize,
+    Size,
+    TextSize,
+    VggGapSize,
+    VggSize,
+    VitSize,
+    flattened,
+    resnet_blocks,
+    vgg_convolutions,
+)
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
 
 TABLES = ("embedding", "class_token", "position_embedding")
-DIGITS_FEATURES = (32, 4, 4)
 RELU_GAIN = 1.7  # a zero-sum kernel with this gain keeps the variance of the signal through a ReLU
 ATTENTION_GAIN = 1.5  # attention that prefers some tokens, and an output that depends on them
 BRANCH_SCALE = 0.5  # of a residual branch, so that sums over blocks stay of order one
@@ -64,7 +76,7 @@ class _Draw:
 def _digits_cnn(draw: _Draw, size: DigitsCnnSize) -> None:
     draw.kernel("conv1", 16, size.channels, 3, 3)
     draw.kernel("conv2", 32, 16, 3, 3, gain=RELU_GAIN)
-    draw.kernel("dense", 64, math.prod(DIGITS_FEATURES), gain=RELU_GAIN)
+    draw.kernel("dense", 64, math.prod(flattened(size)), gain=RELU_GAIN)
     draw.kernel("head", size.classes, 64, gain=RELU_GAIN)
 
 
@@ -72,14 +84,18 @@ def _resnet(draw: _Draw, size: ResnetSize) -> None:
     draw.kernel("conv1", size.width, size.channels, 7, 7, bias=False)
     draw.batch_norm("bn1", size.width)
     for block, inputs, outputs, stride in resnet_blocks(size.width):
-        draw.kernel(f"{block}.conv1", outputs, inputs, 3, 3, gain=RELU_GAIN, bias=False)
-        draw.batch_norm(f"{block}.bn1", outputs)
-        draw.kernel(f"{block}.conv2", outputs, outputs, 3, 3, gain=RELU_GAIN, bias=False)
-        draw.batch_norm(f"{block}.bn2", outputs, scale=BRANCH_SCALE)
-        if stride > 1:
-            draw.kernel(f"{block}.shortcut_conv", outputs, inputs, 1, 1, gain=RELU_GAIN, bias=False)
-            draw.batch_norm(f"{block}.shortcut_bn", outputs)
+        _basic_block(draw, block, inputs, outputs, stride)
     draw.kernel("head", size.classes, 8 * size.width, gain=RELU_GAIN)
+
+
+def _basic_block(draw: _Draw, block: str, inputs: int, outputs: int, stride: int) -> None:
+    draw.kernel(f"{block}.conv1", outputs, inputs, 3, 3, gain=RELU_GAIN, bias=False)
+    draw.batch_norm(f"{block}.bn1", outputs)
+    draw.kernel(f"{block}.conv2", outputs, outputs, 3, 3, gain=RELU_GAIN, bias=False)
+    draw.batch_norm(f"{block}.bn2", outputs, scale=BRANCH_SCALE)
+    if stride > 1:
+        draw.kernel(f"{block}.shortcut_conv", outputs, inputs, 1, 1, gain=RELU_GAIN, bias=False)
+        draw.batch_norm(f"{block}.shortcut_bn", outputs)
 
 
 def _vit(draw: _Draw, size: VitSize) -> None:
@@ -104,11 +120,40 @@ def _text(draw: _Draw, size: TextSize) -> None:
     draw.kernel("head", size.classes, size.filters, gain=RELU_GAIN)
 
 
+def _vgg(draw: _Draw, size: VggSize) -> None:
+    for layer, inputs, outputs in vgg_convolutions(size):
+        draw.kernel(layer, outputs, inputs, 3, 3, gain=RELU_GAIN)
+    if isinstance(size, VggGapSize):
+        draw.kernel("head", size.classes, 2 * size.width, gain=RELU_GAIN)
+    else:
+        draw.kernel("dense", 32, math.prod(flattened(size)), gain=RELU_GAIN)
+        draw.kernel("head", size.classes, 32, gain=RELU_GAIN)
+
+
+def _resnet_same(draw: _Draw, size: ResnetSameSize) -> None:
+    draw.kernel("conv1", size.width, size.channels, 3, 3, bias=False)
+    draw.batch_norm("bn1", size.width)
+    _basic_block(draw, "block1", size.width, size.width, 1)
+    _basic_block(draw, "block2", size.width, size.width, 2)
+    draw.kernel("head", size.classes, size.width, gain=RELU_GAIN)
+
+
+def _nested(draw: _Draw, size: NestedSize) -> None:
+    draw.kernel("backbone.conv1", size.width, size.channels, 3, 3, bias=False)
+    draw.batch_norm("backbone.bn1", size.width)
+    draw.kernel("backbone.conv2", 2 * size.width, size.width, 3, 3, gain=RELU_GAIN)
+    draw.kernel("head", size.classes, 2 * size.width, gain=RELU_GAIN)
+
+
 _NETWORKS: dict[type[Size], Callable[..., None]] = {
     DigitsCnnSize: _digits_cnn,
     ResnetSize: _resnet,
     VitSize: _vit,
     TextSize: _text,
+    VggSize: _vgg,
+    VggGapSize: _vgg,
+    ResnetSameSize: _resnet_same,
+    NestedSize: _nested,
 }
 
 
@@ -124,8 +169,8 @@ def channels_last(size: Size, seed: int = 0) -> dict[str, list[Array]]:
     layers: dict[str, list[Array]] = {}
     for name, array in weights(size, seed).items():
         layer = name.rpartition(".")[0]
-        if isinstance(size, DigitsCnnSize) and name == "dense.weight":
-            array = array.reshape(-1, *DIGITS_FEATURES).transpose(0, 2, 3, 1).reshape(array.shape)
+        if isinstance(size, DigitsCnnSize | VggSize) and name == "dense.weight":
+            array = array.reshape(-1, *flattened(size)).transpose(0, 2, 3, 1).reshape(array.shape)
         if array.ndim > 1 and layer not in TABLES:
             array = np.moveaxis(array, (0, 1), (-1, -2))
         layers.setdefault(layer, []).append(array)
