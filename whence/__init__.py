@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from whence.core.explanation import Explanation as Explanation
     from whence.core.explanation import load as load
     from whence.core.method import Method as Method
-    from whence.core.tokens import Tokens as Tokens
+    from whence.core.token_grid import TokenGrid as TokenGrid
     from whence.front import explain as explain
     from whence.front import wrap as wrap
     from whence.methods.activations import Activations as Activations
@@ -75,7 +75,7 @@ _HOMES = {
     "ScoreCAM": "whence.methods.cam.scores", "AblationCAM": "whence.methods.cam.scores",
     "EigenCAM": "whence.methods.cam.eigen", "EigenGradCAM": "whence.methods.cam.eigen",
     "FullGrad": "whence.methods.cam.full_grad",
-    "Tokens": "whence.core.tokens",
+    "TokenGrid": "whence.core.token_grid",
 }  # fmt: skip
 _MODULES = ("baselines", "errors", "features", "methods", "testing")
 

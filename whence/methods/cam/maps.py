@@ -16,7 +16,7 @@ from whence.core.errors import LayerError, ParameterError
 from whence.core.inside import Inside, layer_gradients, layer_shapes
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
-from whence.core.tokens import Tokens
+from whence.core.token_grid import TokenGrid
 from whence.core.tree import Structure
 from whence.core.validation import one_of
 
@@ -59,16 +59,16 @@ class ActivationMap(MapMethod):
     ``layer``: where the map is taken; None for the last layer with spatial axes, which
     ``provenance.notes["layers"]`` names; a tuple of names for the mean of their maps, each normalised before as the
     mean is after. ``relu``: keep the positive part of the map. ``tokens``: how a transformer's tokens stand on the
-    image, see ``whence.Tokens``. See ``MapMethod`` for the other fields.
+    image, see ``whence.TokenGrid``. See ``MapMethod`` for the other fields.
     """
 
     relu: bool = True
-    tokens: Tokens | None = None
+    tokens: TokenGrid | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tokens is not None and not isinstance(self.tokens, Tokens):
-            raise ParameterError("tokens", received=repr(self.tokens), valid="whence.Tokens(...), or None")
+        if self.tokens is not None and not isinstance(self.tokens, TokenGrid):
+            raise ParameterError("tokens", received=repr(self.tokens), valid="whence.TokenGrid(...), or None")
 
     @abstractmethod
     def raw_maps(self, ctx: Context, layers: Sequence[str]) -> Sequence[Tensor]:
@@ -122,7 +122,7 @@ class ActivationMap(MapMethod):
                 "the last layer with spatial axes",
                 received="none among " + (", ".join(f"{n} {s}" for n, s in list(shapes.items())[-8:]) or "no layers"),
                 valid="a model of images with its layout known (whence.wrap(model, layout=...)), or "
-                "tokens=whence.Tokens() for the tokens of a transformer",
+                "tokens=whence.TokenGrid() for the tokens of a transformer",
             )
         return (self._last_that_matters(ctx, spatial) if self.tokens else spatial[-1],)
 
@@ -151,7 +151,7 @@ class ActivationMap(MapMethod):
                 f"a map of layer {layer!r}",
                 received=f"an output of shape [B, {str(shape[1:])[1:-1]}]",
                 valid="a layer with spatial axes and channels, its layout known (whence.wrap(model, layout=...)); for "
-                "the tokens of a transformer, tokens=whence.Tokens()",
+                "the tokens of a transformer, tokens=whence.TokenGrid()",
             )
         return rearrange(x, "b c ... -> b ... c") if layout.channel == 1 else x
 

@@ -17,7 +17,7 @@ LEADING = (0, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens:
+class TokenGrid:
     """How the tokens ``[B, T, C]`` of a transformer's layer stand on a map.
 
     ``class_tokens``: leading tokens that are not on the map, such as a class token; found from T if None. ``grid``: the
@@ -52,7 +52,7 @@ class Tokens:
                 f"layer {layer!r} as tokens",
                 received=f"shape [B, {str(shape[1:])[1:-1]}]",
                 valid=f"[B, T, C] with T = class_tokens + the number of places of a grid like the image's {likely}; "
-                "say them with whence.Tokens(class_tokens=..., grid=...)",
+                "say them with whence.TokenGrid(class_tokens=..., grid=...)",
             )
         ((skipped, grid),) = choices
         names = [f"g{i}" for i in range(len(grid))]
