@@ -42,6 +42,8 @@ PERTURBATION: tuple[whence.Method, ...] = (
     whence.ExactShapley(feature_mask=Tokens(words=[4, 4, 0, 9, 9, 1])),
     whence.ShapleySampling(n_samples=5, baseline="min"),
     whence.KernelSHAP(n_samples=40, baseline=DataSet(ROWS[:2])),
+    whence.LIME(n_samples=40),
+    whence.LIMEText(n_samples=40, n_features=3),
 )
 """Methods without gradients; a background of rows serves models of one input and of two."""
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
     from whence.methods.kernel_shap import KernelSHAP as KernelSHAP
+    from whence.methods.lime import LIME as LIME
+    from whence.methods.lime import LIMEText as LIMEText
+    from whence.methods.lime_tabular import LIMETabular as LIMETabular
     from whence.methods.noise import NoiseTunnel as NoiseTunnel
     from whence.methods.noise import SmoothGrad as SmoothGrad
     from whence.methods.noise import SmoothGradSquared as SmoothGradSquared
@@ -64,6 +67,7 @@ _HOMES = {
     "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",
     "ExactShapley": "whence.methods.shapley", "ShapleySampling": "whence.methods.shapley",
     "KernelSHAP": "whence.methods.kernel_shap",
+    "LIME": "whence.methods.lime", "LIMEText": "whence.methods.lime", "LIMETabular": "whence.methods.lime_tabular",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
     "Activations": "whence.methods.activations",

@@ -40,6 +40,9 @@ BUILT_IN = {
     "eigen_cam": "cam.eigen:EigenCAM",
     "eigen_grad_cam": "cam.eigen:EigenGradCAM",
     "full_grad": "cam.full_grad:FullGrad",
+    "lime": "lime:LIME",
+    "lime_text": "lime:LIMEText",
+    "lime_tabular": "lime_tabular:LIMETabular",
 }
 
 

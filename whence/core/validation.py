@@ -93,3 +93,10 @@ def positive_tolerance(value: Any) -> None:
         non_negative("tol", value)
         if value == 0:
             raise ParameterError("tol", received=repr(value), valid="a number above 0, or None")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise ParameterError unless ``value`` is a finite number above 0."""
+    non_negative(name, value)
+    if value == 0:
+        raise ParameterError(name, received=repr(value), valid="a number above 0")

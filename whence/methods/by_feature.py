@@ -55,13 +55,17 @@ class FeatureMethod(Method):
         return features.find(ctx, self.feature_mask)
 
     def compute(self, ctx: Context) -> Attribution:
+        return self.computed(ctx, self.baseline)
+
+    def computed(self, ctx: Context, baseline: Any) -> Attribution:
+        """The attribution with this baseline in the place of absent features."""
         grouping = self.grouping(ctx)
         found = []
         for count in np.unique(grouping.counts):
             rows = np.flatnonzero(grouping.counts == count)
             whole = len(rows) == ctx.batch
             game = Game(
-                ctx if whole else ctx.taken(rows.tolist()), grouping if whole else fitted(grouping, rows), self.baseline
+                ctx if whole else ctx.taken(rows.tolist()), grouping if whole else fitted(grouping, rows), baseline
             )
             found.append((rows, self.estimate(game)))
         return attribution(ctx, grouping, found)
