@@ -47,6 +47,33 @@ PERTURBATION: tuple[whence.Method, ...] = (
 )
 """Methods without gradients; a background of rows serves models of one input and of two."""
 
+LAYERED: tuple[whence.Method, ...] = (
+    whence.GradCAM(layer="features"),
+    whence.GradCAMPlusPlus(layer="features", epsilon=1e-6, normalize="max"),
+    whence.LayerCAM(upsample="none"),
+    whence.ScoreCAM(layer="features"),
+    whence.AblationCAM(layer="features", size=(6, 5), upsample="nearest"),
+    whence.EigenCAM(layer="features", normalize="min_max"),
+    whence.LayerConductance(layer="features", n_steps=5),
+    whence.InternalInfluence(layer="features", n_steps=5),
+)
+"""Methods that look at layers, of images: every engine behind them and every convention once."""
+
+
+SOME_LAYERED = (LAYERED[0], LAYERED[3], LAYERED[6])
+"""One method of each engine, where each check costs a compilation."""
+
+
+def layer_checks(
+    framework: str, methods: Sequence[whence.Method] = LAYERED, dtypes: Sequence[str] = ("float32", "float64")
+) -> list[Check]:
+    """Their checks on one framework."""
+    return [
+        Check(f"{i} {check.name}", check.body)
+        for i, method in enumerate(methods)
+        for check in method_checks(method, [framework], dtypes=dtypes, shape=(2, 4, 4), layout="NCHW")
+    ]
+
 
 def perturbation_checks(
     framework: str, methods: Sequence[whence.Method] = PERTURBATION, dtypes: Sequence[str] = ("float32", "float64")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.conformance import FEW, SOME, all_checks
+from tests.conformance import FEW, SOME, SOME_LAYERED, all_checks, layer_checks
 from whence.backends.jax import backend
 from whence.testing import Check, backend_checks
 
@@ -27,6 +27,7 @@ with enable_x64():
     BACKEND = [*backend_checks(backend)]
     SINGLE = all_checks("jax", SOME, ("float32",))
     DOUBLE = all_checks("jax", FEW, ("float64",))
+    LAYERS = layer_checks("jax", SOME_LAYERED, ("float32",))
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_methods_in_float64(check: Check) -> None:
     check()
 
 
-@pytest.mark.parametrize("check", SINGLE, ids=str)
+@pytest.mark.parametrize("check", [*SINGLE, *LAYERS], ids=str)
 def test_methods(check: Check) -> None:
     check()
 

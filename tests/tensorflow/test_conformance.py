@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from tests.conformance import FEW, SOME, all_checks
+from tests.conformance import FEW, SOME, SOME_LAYERED, all_checks, layer_checks
 from whence.backends.tensorflow import backend
 from whence.testing import Check, backend_checks
 
@@ -15,7 +15,10 @@ def test_backend(check: Check) -> None:
     check()
 
 
-@pytest.mark.parametrize("check", all_checks("tensorflow", SOME, ("float32",)), ids=str)
+SINGLE = [*all_checks("tensorflow", SOME, ("float32",)), *layer_checks("tensorflow", SOME_LAYERED, ("float32",))]
+
+
+@pytest.mark.parametrize("check", SINGLE, ids=str)
 def test_methods(check: Check) -> None:
     check()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.conformance import METHODS, all_checks
+from tests.conformance import METHODS, all_checks, layer_checks
 from whence.backends.torch import backend
 from whence.testing import Check, backend_checks, method_checks
 
@@ -17,6 +17,11 @@ def test_backend(check: Check) -> None:
 
 @pytest.mark.parametrize("check", all_checks("torch", METHODS), ids=str)
 def test_methods(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize("check", layer_checks("torch"), ids=str)
+def test_methods_at_layers(check: Check) -> None:
     check()
 
 

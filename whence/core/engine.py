@@ -41,6 +41,11 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
+def scaled(x: Tensor, share: Tensor) -> Tensor:
+    """A share of the sample."""
+    return x * share
+
+
 def straight_line(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
     """x' + alpha (x - x')."""
     return baseline + alpha * (x - baseline)

@@ -43,7 +43,7 @@ class Inside:
 def layer_gradients(ctx: Context, layers: Sequence[str], *, with_inputs: bool = False) -> Inside:
     """Activations of the layers at the inputs, and gradients towards them, for one forward and one backward pass."""
     target, names = ctx.given_target, (*layers, *_inputs(ctx, with_inputs))
-    leaf = _leaf(ctx.ops, ctx.place, identity, names, target, _weighted)
+    leaf = _leaf(ctx.ops, ctx.place, identity, names, target, _single)
     key = ("layer gradients", ctx.place, names, target.key)
     blocks = list(over_blocks(ctx, leaf, key, (ctx.x,), (), 1, np.ones(1), target, True))
     ctx.settle(joined(ctx.ops, [score for _, score, _ in blocks])[0], settled(ctx, target, [c for _, _, c in blocks]))
@@ -129,9 +129,16 @@ def _weighted(
     ops: Ops, activations: Sequence[Tensor], gradients: Sequence[Tensor], weights: Tensor
 ) -> tuple[Tensor, ...]:
     def total(x: Tensor) -> Tensor:
-        return x[0] if ops.shape(weights)[0] == 1 else ops.sum(expand(ops, weights, ops.shape(x)) * x, axis=0)
+        return ops.sum(expand(ops, ops.astype(weights, ops.dtype(x)), ops.shape(x)) * x, axis=0)
 
     return (*map(total, activations), *map(total, gradients))
+
+
+def _single(
+    ops: Ops, activations: Sequence[Tensor], gradients: Sequence[Tensor], weights: Tensor
+) -> tuple[Tensor, ...]:
+    """Of the only point there is, without its weight of one."""
+    return tuple(x[0] for x in (*activations, *gradients))
 
 
 def _stepwise(

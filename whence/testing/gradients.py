@@ -93,6 +93,7 @@ def gradient_checks(ops: Ops, place: Place, dtype: str) -> Iterator[Check]:
         "custom_vjp with constant cotangents": _custom_constant,
         "custom_vjp with residuals": _custom_residuals,
         "custom_vjp of several inputs": _custom_several,
+        "vjp_inside": _inside,
         "vjp inside compile": _compiled,
         "custom_vjp inside compile": _custom_compiled,
     }.items():
@@ -223,6 +224,26 @@ def _custom_several(ops: Ops, tensor: Place, dtype: str) -> None:
     first, second = pullback(ops.ones_like(output))
     expect_close(ops.to_numpy(first), sums[1] * 2 * x * (x + 1), 2 * TOLERANCE[dtype], "the first cotangent")
     expect_close(ops.to_numpy(second), sums[0] * 2 * y * y, 2 * TOLERANCE[dtype], "the second cotangent")
+
+
+def _inside(ops: Ops, tensor: Place, dtype: str) -> None:
+    """Towards values on the way, one of them behind another, one that the output does not depend on."""
+    x = values(3, 4, seed=7)
+
+    def gradients(x: Any) -> tuple[Any, ...]:
+        def fn(watch: Callable[[str, Any], Any]) -> Any:
+            doubled = watch("doubled", 2 * x)
+            watch("aside", x + 1)
+            return ops.sum(watch("squared", doubled**2) * x)
+
+        output, found, pullback = ops.vjp_inside(fn)
+        back = pullback(ops.ones_like(output))
+        return (found["doubled"], found["squared"], back["doubled"], back["aside"], back["squared"])
+
+    wanted = (2 * x, 4 * x**2, 4 * x**2, np.zeros_like(x), x)
+    for run in (gradients, ops.compile(gradients)):
+        for name, value, right in zip(("2 x", "4 x^2", "d/d 2x", "0", "d/d 4x^2"), run(tensor(x)), wanted, strict=True):
+            expect_close(ops.to_numpy(value), right, TOLERANCE[dtype], f"vjp_inside: {name}")
 
 
 def _compiled(ops: Ops, tensor: Place, dtype: str) -> None:

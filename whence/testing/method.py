@@ -103,7 +103,9 @@ class _Place:
 
     def concerned(self, check: Callable[[_Place], None]) -> bool:
         """Whether a check says something about this method: those of inputs do not where a layer is explained."""
-        return check not in _AT_INPUTS or (self.method.layer is None and self.method.neuron is None)
+        method = self.method
+        at_inputs = method.layer is None and method.neuron is None and not method.needs_layers
+        return (check not in _AT_INPUTS or at_inputs) and (check not in _SCORED or method.explains_score)
 
     @property
     def ops(self) -> Ops:
@@ -131,7 +133,7 @@ class _Place:
 
     @cached_property
     def model(self) -> Any:
-        if self.method.layer is not None or self.method.neuron is not None:
+        if self.method.layer is not None or self.method.neuron is not None or self.method.needs_layers:
             return nets.layered(self.backend, self.dtype, self.shape, self.layout)
         return self.wrapped(nets.classifier(self.ops, self.dtype, self.shape))
 
@@ -217,7 +219,7 @@ _VALUE_CHECKS: dict[str, Callable[[Method], None]] = {
 def _like_the_input(p: _Place) -> None:
     ops, e = p.ops, p.usual
     expect(ops.is_tensor(e.attributions), f"a tensor of {ops.name}", type(e.attributions).__name__)
-    if p.method.layer is None:
+    if p.method.layer is None and p.method.view == "attributions":
         expect(ops.shape(e.attributions) == ops.shape(p.x), f"shape {ops.shape(p.x)}", ops.shape(e.attributions))
     for name in ("attributions", "score", "baseline_score", "delta", "std_error"):
         found = getattr(e, name)
@@ -228,7 +230,7 @@ def _like_the_input(p: _Place) -> None:
         expect(ops.shape(found)[0] == BATCH, f"{name} of {BATCH} samples", ops.shape(found))
         if name in ("score", "baseline_score", "delta"):
             expect(ops.shape(found) == (BATCH,), f"{name} of shape ({BATCH},)", ops.shape(found))
-    if p.method.neuron is None:
+    if p.method.neuron is None and p.method.explains_score:
         output = p.model.run(p.x)[0][:, 1]
         p.close(e.score, output, "the explained score")
 
@@ -272,7 +274,8 @@ def _batch_size(p: _Place) -> None:
     for size in (1, 2, 7, 64):
         found = p.explain(batch_size=size)
         p.close(found.attributions, p.usual.attributions, f"attributions with batch_size={size}")
-        p.close(found.score, p.usual.score, f"the score with batch_size={size}")
+        if p.method.explains_score:
+            p.close(found.score, p.usual.score, f"the score with batch_size={size}")
         expect(found.provenance.batch_size == size, f"batch_size {size} reported", found.provenance.batch_size)
         if p.usual.delta is not None:
             scale = float(np.abs(p.ops.to_numpy(p.usual.score)).max())
@@ -285,7 +288,8 @@ def _neighbours(p: _Place) -> None:
     others[1] = p.host[1]
     found = p.explain(p.tensor(others))
     p.close(found.attributions[1:2], p.usual.attributions[1:2], "sample 1 among other neighbours")
-    p.close(found.score[1:2], p.usual.score[1:2], "the score of sample 1 among other neighbours")
+    if p.method.explains_score:
+        p.close(found.score[1:2], p.usual.score[1:2], "the score of sample 1 among other neighbours")
     fewer = p.explain(p.tensor(p.host[:2]))
     p.close(fewer.attributions, p.usual.attributions[:2], "the first two samples by themselves")
 
@@ -299,7 +303,7 @@ def _user_data(p: _Place) -> None:
 
 def _numpy_arrays(p: _Place) -> None:
     found = p.explain(p.host)
-    for name in ("attributions", "score"):
+    for name in ("attributions", "score") if p.method.explains_score else ("attributions",):
         expect(isinstance(getattr(found, name), np.ndarray), f"{name} as an array", type(getattr(found, name)).__name__)
     expect(str(found.attributions.dtype) == p.dtype, p.dtype, found.attributions.dtype)
     expect_close(found.attributions, p.ops.to_numpy(p.usual.attributions), p.tolerance, "attributions of arrays")
@@ -491,4 +495,5 @@ _CHECKS: dict[str, Callable[[_Place], None]] = {
     "bad calls": _bad_calls,
     "failing model": _failing_model,
 }
+_SCORED = (_targets, _wrong_targets)
 _AT_INPUTS = (_linear, _several_inputs, _whole_numbers, _bad_numbers, _bad_calls, _failing_model)

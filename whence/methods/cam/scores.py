@@ -18,6 +18,7 @@ from whence.core.context import Context
 from whence.core.engine import scores_over_variants, straight_line
 from whence.core.errors import LayerError
 from whence.core.ops import Ops, Tensor
+from whence.core.prefix import takes_one_prefix, with_one_prefix
 from whence.core.validation import one_of, positive_int
 from whence.methods.cam.maps import ActivationMap, divided, spatial_axes
 
@@ -133,7 +134,18 @@ class AblationCAM(ActivationMap):
 
 
 def scores_without(at_layer: Context, positions: np.ndarray, axis: int) -> Tensor:
-    """Scores ``[n, B]`` without channel ``positions[B, n]`` of the layer."""
+    """Scores ``[n, B]`` without channel ``positions[B, n]`` of the layer.
+
+    A framework that compiles drops the network before the layer by itself. Elsewhere it is run on one row per chunk.
+    """
+    if not at_layer.ops.static_shapes and takes_one_prefix(at_layer):
+        alone = [with_one_prefix(at_layer, i) for i in range(at_layer.batch)]
+        scores = [_scores_without(one, positions[i : i + 1], axis) for i, one in enumerate(alone)]
+        return at_layer.ops.concat(scores, axis=1)
+    return _scores_without(at_layer, positions, axis)
+
+
+def _scores_without(at_layer: Context, positions: np.ndarray, axis: int) -> Tensor:
     shape = at_layer.ops.shape(at_layer.x[0])
 
     def keep(points: range, samples: slice) -> tuple[np.ndarray, ...]:
