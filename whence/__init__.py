@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whence import errors as errors
     from whence import features as features
     from whence import methods as methods
+    from whence import targets as targets
     from whence import testing as testing
     from whence.core.explanation import Explanation as Explanation
     from whence.core.explanation import load as load
@@ -81,7 +82,7 @@ _HOMES = {
     "FullGrad": "whence.methods.cam.full_grad",
     "TokenGrid": "whence.core.token_grid",
 }  # fmt: skip
-_MODULES = ("baselines", "errors", "features", "methods", "testing")
+_MODULES = ("baselines", "errors", "features", "methods", "targets", "testing")
 
 __all__ = [*_MODULES, *sorted(_HOMES)]
 

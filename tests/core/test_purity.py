@@ -22,7 +22,7 @@ TENSOR_ONLY = {
     "contiguous", "clone", "view", "block_until_ready", "assign", "masked_fill",
 }  # fmt: skip
 """What only some framework's tensors have."""
-MAY_READ_TENSORS = {"core/baselines.py", "core/target.py", "core/method.py", "core/explanation.py"}
+MAY_READ_TENSORS = {"core/baselines.py", "core/scores.py", "core/target.py", "core/method.py", "core/explanation.py"}
 """Where a user's tensor of any framework becomes an array."""
 HOST = {"to_numpy", "shape", "dtype", "device", "is_floating", "free_memory", "matmul_precision", "is_tensor",
         "is_out_of_memory"}  # fmt: skip

@@ -137,7 +137,7 @@ class Context:
             self,
             inputs=inputs,
             x=points,
-            given_target=self.target if index is None else Target(index=np.tile(index, (k, 1))),
+            given_target=self.target if index is None else replace(self.target, index=np.concatenate([index] * k)),
             sample_ids=tuple((d + 1) * REPETITION + i for d in draws for i in self.sample_ids),
         )
 
@@ -148,7 +148,7 @@ class Context:
             self,
             inputs=tuple(self.ops.take(leaf, where) for leaf in self.inputs),
             x=tuple(self.ops.take(leaf, where) for leaf in self.x),
-            given_target=self.target if index is None else Target(index=index[list(rows)]),
+            given_target=self.target if index is None else replace(self.target, index=index[list(rows)]),
             sample_ids=tuple(self.sample_ids[i] for i in rows),
         )
 
@@ -176,6 +176,10 @@ class Context:
             channel_axis=channel,
             dtype=self.ops.dtype(self.x[leaf or 0]),
         )
+
+    def known(self, values: np.ndarray) -> Tensor:
+        """What belongs to the samples as a native tensor: whole numbers as they are, others in the dtype of ``x``."""
+        return self.ops.asarray(values, like=self.inputs[0]) if values.dtype.kind in "iu" else self.like(values)
 
     def like(self, values: Any, leaf: int = 0) -> Tensor:
         """Host numbers as a native tensor of the dtype and device of ``x[leaf]``."""

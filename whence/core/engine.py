@@ -24,6 +24,7 @@ from whence.core.model import Run
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Place
 from whence.core.schedule import Draws, block_of, concat, over_blocks
+from whence.core.scores import Score
 from whence.core.target import Target, select_score
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Calla
 
 
 def score_and_cotangent(
-    ops: Ops, output: Tensor, rows: int, fn: Callable[..., Tensor] | None, index: Tensor | None
+    ops: Ops, output: Tensor, rows: int, fn: Callable[..., Tensor] | Score | None, index: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """The score ``[rows]``, the index chosen where none was given, and the derivative of the score by the output."""
     chosen: Tensor | None = None
@@ -209,7 +210,7 @@ def points_of(
         points.append(ops.broadcast_to(point(*_leaf_values(ops, samples, draws, i, shape)), shape))
     rows = 1 if one_prefix else k
     fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=rows) for x in inputs)
-    return points, fixed, None if index is None else repeat(index, "b n -> (k b) n", k=k)
+    return points, fixed, None if index is None else repeat(index, "b ... -> (k b) ...", k=k)
 
 
 def _leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:

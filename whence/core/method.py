@@ -227,7 +227,7 @@ def _packed(
     if found.baseline_score is not None:
         delta = ops.astype(_total(ops, found, score), ops.dtype(score)) - (score - found.baseline_score)
     return Explanation(
-        attributions=user_tree(found.values), target=target.index, score=user(score),
+        attributions=user_tree(found.values), target=target.classes, score=user(score),
         baseline_score=user(found.baseline_score), delta=user(delta), std_error=user_tree(found.std_error),
         method=method.name, params=method.params, provenance=_provenance(method, ctx, found, seconds),
         inputs=place.structure.unflatten(list(given)), features=found.features, view=method.view,

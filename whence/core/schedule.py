@@ -67,7 +67,7 @@ def _run_block(
     scores, chosen, first_shape = [], None, None
     fixed = block_of(ops, ctx.place.fixed(ctx.inputs), block[0])
     rows = [block_of(ops, leaves, block[0]) for leaves in samples]
-    index = None if target.index is None else ops.asarray(_padded(target.index, block[0]), like=ctx.inputs[0])
+    index = None if target.index is None else ctx.known(_padded(target.index, block[0]))
     for tile in block:
         points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
         mask[: tile.points] = weights[tile.start : tile.start + tile.points]
@@ -151,7 +151,7 @@ def block_of(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Ten
 
 def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
     rows = index[tile.first : tile.first + tile.samples]
-    return np.pad(rows, ((0, tile.shape[1] - len(rows)), (0, 0)), mode="edge")
+    return np.pad(rows, ((0, tile.shape[1] - len(rows)), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
 
 
 def concat(ops: Ops, parts: Sequence[Tensor]) -> Tensor:

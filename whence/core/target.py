@@ -13,9 +13,10 @@ from einops import rearrange
 
 from whence.core.errors import ShapeError, TargetError
 from whence.core.ops import Ops, Tensor
+from whence.core.scores import Score
 
 VALID = ("None, an int, a tuple index into a multi-dimensional output, a sequence of one of these per sample, "
-         "or a callable outputs -> score[B]")  # fmt: skip
+         "a callable outputs -> score[B], or an object of whence.targets")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Target:
     """A target before the model has run.
 
     ``fn`` is a callable ``outputs -> score[B]``; ``index[B, n]`` holds one index per sample, n of them for an output
-    ``[B, d1, ..., dn]``; with neither, each sample's predicted class is meant, or the value of a single output.
+    ``[B, d1, ..., dn]``; with neither, each sample's predicted class is meant, or the value of a single output. With
+    both, ``fn`` is a ``Score`` and ``index[B, ...]`` what it knows of each sample.
     """
 
-    fn: Callable[[Tensor], Tensor] | None = None
+    fn: Callable[[Tensor], Tensor] | Score | None = None
     index: np.ndarray | None = None
 
     @classmethod
@@ -34,6 +36,8 @@ class Target:
         """Read what the user gave; see ``VALID``."""
         if target is None:
             return cls()
+        if isinstance(target, Score):
+            return cls(fn=target, index=np.asarray(target.per_sample(batch)))
         if callable(target):
             return cls(fn=target)
         if isinstance(target, Integral):
@@ -57,13 +61,20 @@ class Target:
         return cls(index=index.reshape(batch, -1).astype(np.int64))
 
     @property
+    def classes(self) -> np.ndarray | None:
+        """The index ``[B, n]`` of each sample; None where a callable is explained."""
+        return self.index if self.fn is None else None
+
+    @property
     def key(self) -> object:
         """What compiled code depends on."""
         return self.fn if self.fn is not None else ("index" if self.index is not None else "predicted")
 
     def check(self, output_shape: Sequence[int], samples: Sequence[int]) -> None:
         """Raise TargetError, naming the sample and the valid range, for an index outside the output's shape."""
-        if self.index is None:
+        if isinstance(self.fn, Score) and self.index is not None:
+            self.fn.check(output_shape, self.index)
+        if self.index is None or self.fn is not None:
             return
         sizes = tuple(output_shape[1:]) or (1,)
         for sample, row in zip(samples, self.index, strict=True):
@@ -98,7 +109,7 @@ def _range(sizes: Sequence[int]) -> str:
 
 
 def select_score(
-    ops: Ops, output: Tensor, rows: int, fn: Callable[[Tensor], Tensor] | None, index: Tensor | None
+    ops: Ops, output: Tensor, rows: int, fn: Callable[[Tensor], Tensor] | Score | None, index: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """The score ``[rows]`` of an output ``[rows, ...]``, and the index ``[rows, 1]`` chosen where the target is None.
 
@@ -112,7 +123,7 @@ def select_score(
             valid=f"one row per sample: ({rows}, ...)",
         )
     if fn is not None:
-        score = fn(output)
+        score = fn.score(ops, output, index) if isinstance(fn, Score) else fn(output)
         if not ops.is_tensor(score) or ops.shape(score) != (rows,):
             received = f"shape {ops.shape(score)}" if ops.is_tensor(score) else type(score).__name__
             raise TargetError("the target callable's score", received=received, valid=f"a tensor of shape ({rows},)")

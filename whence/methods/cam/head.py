@@ -67,7 +67,7 @@ class CAM(ActivationMap):
 
     def _told(self, ctx: Context, a: Tensor) -> Tensor:
         """The rows of ``weights`` for the targets, ``[B, 1.., K]``."""
-        ops, index = ctx.ops, ctx.target.index
+        ops, index = ctx.ops, ctx.target.classes
         weights, channels = np.asarray(self.weights), ops.shape(a)[-1]
         if index is None or index.shape[1] != 1:
             raise TargetError("weights of classes", received="a target that is no class index", valid="a class index")
