@@ -9,8 +9,9 @@ import numpy as np
 
 from whence.core.errors import ParameterError
 from whence.core.explanation import Explanation
+from whence.plots.channels import channel_grids
 from whence.plots.heatmap import HeatMap
-from whence.plots.images import channels_last, chosen_input, grey, shown
+from whence.plots.images import GREY, channels_last, chosen_input, grey, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,9 @@ def plot(
 ) -> Figure:  # fmt: skip
     """Draw image attributions, one row per sample: the image, the signed map, the map over the grey image.
 
+    Activations are drawn as a grid of channels for each layer and sample; class activation maps at their own
+    resolution, and stretched over the image.
+
     ``layout``: ``"NCHW"``, ``"NHWC"`` or ``"NHW"``, where the explanation does not know it. ``samples``: positions in
     the batch, the first eight if None. ``input``: which of several inputs. Others, ``percentile``, ``channels``,
     ``cmap`` and ``alpha``, are those of ``HeatMap``. Attributions of a layer are drawn at the layer's own resolution.
@@ -35,12 +39,14 @@ def plot(
 
     style = HeatMap(**heat_map)
     plain = explanation.numpy()
+    known = layout or plain.provenance.layout
+    if plain.view == "activations":
+        return channel_grids(plain, known, _positions(samples, len(next(iter(plain.attributions.values())))))
     values, images = chosen_input(plain, input)
     layer = plain.params.get("layer")
     where = "the attributions" if layer is None else f"the attributions of layer {layer!r}"
     # "NHW" says of a layer nothing: its channels stand where the framework has them
-    known = layout or plain.provenance.layout
-    maps = style.maps(channels_last(values, known, where))
+    maps = style.maps(channels_last(values, GREY if plain.view == "map" else known, where))
     pictures = None if images is None else channels_last(images, known, "the inputs")
     rows = _positions(samples, len(maps))
     columns = 1 if pictures is None else 3
@@ -58,6 +64,9 @@ def plot(
             _over(line[2], grey(pictures[[sample]])[0], style.overlay(maps[sample], limit))
         line[0].set_title(_title(plain, sample), loc="left", fontsize=9)
     heading = "attributions" if layer is None else f"attributions of {layer}"
+    if plain.view == "map":
+        taken = plain.provenance.notes["layers"]
+        heading = f"{plain.method} at {', '.join(taken)}" if len(taken) < 3 else plain.method
     names = [heading] if pictures is None else ["image", heading, "over the image"]
     for axis, name in zip(axes[-1], names, strict=True):
         axis.set_xlabel(name, fontsize=8, color="0.4")

@@ -70,7 +70,7 @@ def chosen_input(explanation: Explanation, key: Any) -> tuple[np.ndarray, np.nda
     ``key`` picks one of several inputs. Images are None where the inputs were not kept.
     """
     leaves, structure = flatten(explanation.attributions)
-    at_layer = explanation.params.get("layer") is not None
+    at_layer = explanation.view == "map" or explanation.params.get("layer") is not None
     images = () if explanation.inputs is None else flatten(explanation.inputs)[0]
     keys = structure.keys or (None,)
     drawable = [k for k, leaf in zip(keys, leaves, strict=True) if leaf is not None]

@@ -17,6 +17,9 @@ from whence.core.registry import method_class, method_names
 Make = Callable[[np.ndarray], Mapping[str, Any]]
 """From training digits in the framework's layout to the method's parameters."""
 
+LAYER = "conv2"
+"""The last layer with spatial axes that has the same name in every framework."""
+
 SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
     "integrated_gradients": (
         ("midpoint rule, 50 steps", lambda _: {}),
@@ -24,6 +27,15 @@ SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
         ("trapezoid rule, 50 steps", lambda _: {"rule": "riemann_trapezoid"}),
         ("adaptive, tol=0.01", lambda _: {"tol": 0.01}),
         ("at layer conv2", lambda _: {"layer": "conv2"}),
+    ),
+    **{
+        name: ((f"at layer {LAYER}", lambda _: {"layer": LAYER}),)
+        for name in ("layer_conductance", "internal_influence", "grad_cam", "grad_cam_plus_plus", "hi_res_cam",
+                     "x_grad_cam", "layer_cam", "score_cam", "ablation_cam", "eigen_cam", "eigen_grad_cam")
+    },
+    "activations": (
+        ("of conv1", lambda _: {"layers": ["conv1"]}),
+        (f"of {LAYER}", lambda _: {"layers": [LAYER]}),
     ),
     "gradient_shap": (("baselines from the training digits", lambda training: {"baseline": training}),),
 }

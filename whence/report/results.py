@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Found:
-    """One explanation on one framework; ``values`` are its attributions ``[B, C, H, W]`` as NumPy."""
+    """One explanation on one framework; ``values`` are its attributions ``[B, C, H, W]`` as NumPy, C = 1 of maps."""
 
     explanation: Explanation
     values: np.ndarray
@@ -72,7 +72,12 @@ class Results:
 
     @property
     def shown(self) -> tuple[Case, ...]:
-        """Cases that every framework explained in float32."""
+        """Cases that every framework explained in float32, activations not among them: they speak for no class."""
+        return tuple(c for c in self.explained if c.name != "activations")
+
+    @property
+    def explained(self) -> tuple[Case, ...]:
+        """Cases that every framework has in float32."""
         return tuple(c for c in self.cases if all(("float32", f.name, c.label) in self.found for f in self.frameworks))
 
     @property
@@ -125,6 +130,14 @@ def predict(framework: Framework, model: Any, images: np.ndarray) -> np.ndarray:
         return np.asarray(wrapped.ops.to_numpy(wrapped.run(wrapped.place(framework.images(images)))[0]))
 
 
+def _values(framework: Framework, found: Explanation) -> np.ndarray:
+    """Attributions as ``[B, C, H, W]``."""
+    values = found.attributions
+    if found.view == "activations":
+        (values,) = values.values()
+    return values[:, None] if found.view == "map" else framework.channels_first(values)
+
+
 def _explain_all(results: Results, framework: Framework, dtype: str) -> None:
     """Fill in ``results`` for one framework."""
     began = perf_counter()
@@ -144,7 +157,7 @@ def _explain_all(results: Results, framework: Framework, dtype: str) -> None:
                 results.failed[key] = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             else:
                 found = found.numpy()
-                results.found[key] = Found(found, framework.channels_first(found.attributions))
+                results.found[key] = Found(found, _values(framework, found))
         if dtype == "float32" and framework is results.frameworks[0] and len(results.mistaken):
             for name, target in (("predicted", results.predicted), ("true", results.digits.labels)):
                 rows = results.mistaken

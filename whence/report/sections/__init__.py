@@ -10,13 +10,14 @@ from collections.abc import Callable
 from whence.report.agreement import Comparison
 from whence.report.html import Section
 from whence.report.results import Results
-from whence.report.sections import frameworks, making, maps, methods, mistakes, numbers
+from whence.report.sections import frameworks, layers, making, maps, methods, mistakes, numbers
 
 Write = Callable[[Results, list[Comparison]], Section | None]
 
 SECTIONS: tuple[Write, ...] = (
     maps.section,
     frameworks.section,
+    layers.section,
     mistakes.section,
     numbers.section,
     methods.section,

@@ -34,6 +34,26 @@ def summed_map(values: np.ndarray) -> np.ndarray:
     return found
 
 
+def channels(values: np.ndarray, alt: str) -> str:
+    """The channels ``[C, H, W]`` of an activation side by side in a grid, on one scale from least to most."""
+    count, height, width = values.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    low, high = float(values.min()), float(values.max())
+    scaled = PAPER + (INK - PAPER) * (values - low) / ((high - low) or 1.0)
+    grid = np.ones((-(-count // columns) * (height + 1) - 1, columns * (width + 1) - 1))
+    for i, channel in enumerate(scaled):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        grid[top : top + height, left : left + width] = channel
+    return picture(grid, alt)
+
+
+def over(values: np.ndarray, image: np.ndarray, alt: str) -> str:
+    """The signed map ``[H, W]`` over a digit ``[H, W]`` in pale ink."""
+    colours = STYLE.overlay(values)
+    ground = (PAPER + (0.6 - PAPER) * image)[..., None]
+    return picture(ground * (1 - colours[..., 3:]) + colours[..., :3] * colours[..., 3:], alt)
+
+
 def key() -> str:
     """What the colours mean."""
     stops = STYLE.colours(np.linspace(-1, 1, 9)[None], 1.0)[0, :, :3]
