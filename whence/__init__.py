@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from whence.methods.rise import RISE as RISE
     from whence.methods.shapley import ExactShapley as ExactShapley
     from whence.methods.shapley import ShapleySampling as ShapleySampling
+    from whence.recorder import Recorder as Recorder
 
 __version__ = "0.1.0"
 
@@ -80,7 +81,7 @@ _HOMES = {
     "ScoreCAM": "whence.methods.cam.scores", "AblationCAM": "whence.methods.cam.scores",
     "EigenCAM": "whence.methods.cam.eigen", "EigenGradCAM": "whence.methods.cam.eigen",
     "FullGrad": "whence.methods.cam.full_grad",
-    "TokenGrid": "whence.core.token_grid",
+    "TokenGrid": "whence.core.token_grid", "Recorder": "whence.recorder",
 }  # fmt: skip
 _MODULES = ("baselines", "errors", "features", "methods", "targets", "testing")
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from einops import rearrange
 
 from whence.core.context import Context
+from whence.core.dependence import require_dependence
 from whence.core.errors import LayerError, ParameterError
-from whence.core.inside import Inside, layer_gradients, layer_shapes
+from whence.core.inside import layer_gradients, layer_shapes
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.token_grid import TokenGrid
@@ -157,18 +158,19 @@ class ActivationMap(MapMethod):
 
     def with_gradients(self, ctx: Context, layers: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Per layer its activation A and the gradient of the score towards it, ``[B, *spatial, K]``."""
-        ops, found = ctx.ops, layer_gradients(ctx, layers)
-        _require_dependence(ops, layers, found)
+        found = layer_gradients(ctx, layers)
         pairs = zip(found.activations, found.gradients, layers, strict=True)
-        placed = [(self.places(ctx, a, layer), self.places(ctx, g, layer), layer) for a, g, layer in pairs]
-        for _, g, layer in placed:
-            if self.tokens is not None and _is_zero(ops, g):
+        placed = [(self.places(ctx, a, layer), self.places(ctx, g, layer)) for a, g, layer in pairs]
+        for (_, g), whole, layer in zip(placed, found.gradients, layers, strict=True):
+            if _is_zero(ctx.ops, whole):
+                require_dependence(ctx, layer)
+            elif _is_zero(ctx.ops, g):
                 raise LayerError(
                     f"a map of layer {layer!r}",
                     received="tokens on which the score does not depend: only other tokens reach it from there",
                     valid="a layer before the last attention, such as the last block's first normalisation",
                 )
-        return [(a, g) for a, g, _ in placed]
+        return placed
 
 
 def spatial_axes(ops: Ops, x: Tensor) -> tuple[int, ...]:
@@ -198,16 +200,6 @@ def divided(ops: Ops, x: Tensor, by: Tensor) -> Tensor:
     """x / by, zero where ``by`` is."""
     absent = by == 0
     return ops.where(absent, ops.zeros_like(x), x / ops.where(absent, ops.ones_like(by), by))
-
-
-def _require_dependence(ops: Ops, layers: Sequence[str], found: Inside) -> None:
-    for layer, gradient in zip(layers, found.gradients, strict=True):
-        if _is_zero(ops, gradient):
-            raise LayerError(
-                f"gradients of the score towards layer {layer!r}",
-                received="zero everywhere: the target does not depend on what this layer gives",
-                valid="a layer on the way from the input to the target",
-            )
 
 
 def _is_zero(ops: Ops, x: Tensor) -> bool:
