@@ -20,8 +20,8 @@ class Recorder:
     ``inputs`` and ``target``: as of ``Method.explain``, the same at every step. ``folder``: where
     ``step_00000100.npz``, an explanation to ``whence.load``, and its picture ``step_00000100.png`` are written.
     ``every``: only at steps that are multiples of it. ``pictures``: whether pictures are drawn, with ``layout`` where
-    the model does not know it. ``tensorboard``: a folder for TensorBoard's event files, which gets one picture per sample
-    and the score, through the ``tensorboard`` package.
+    the model does not know it. ``tensorboard``: a folder for TensorBoard's event files, which gets the picture and each
+    sample's score, through the ``tensorboard`` package.
 
     In a plain loop call ``record(model, step)``. ``keras()`` is a callback for ``fit``, and the recorder itself one for
     trainers that call ``on_train_epoch_end(trainer, module)``, as Lightning's do. The model is explained in inference

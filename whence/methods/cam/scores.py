@@ -101,8 +101,8 @@ class AblationCAM(ActivationMap):
     """Channels weighted by the share of the score that is lost without them: (s - s[k]) / |s|; no gradient is taken.
 
     s[k] is the score with channel k of the layer at zero. The paper divides by s, which turns the map over where the
-    score is negative. Of tokens, a channel goes in all of them. ``channels``: only so many channels, those whose maps vary most; all if None. One pass through
-    the rest of the network per sample and channel.
+    score is negative. Of tokens, a channel goes in all of them. ``channels``: only so many channels, those whose maps
+    vary most; all if None. One pass through the rest of the network per sample and channel.
     Source: Desai and Ramaswamy 2020, "Ablation-CAM", WACV, equation 4.
     """
 
