@@ -24,6 +24,7 @@ class Activations(Method):
     channels, a tuple for one unit, ``{"conv2": [0, 5], "fc": (3,), "relu:1": None}``. ``"conv2:in"`` is a layer's
     input, ``"relu:1"`` the second call of a reused layer. Channels are found by the model's layout; where a layer has
     none, its last axis counts. Raises LayerError for names and indices that do not exist.
+    Source: Zeiler and Fergus 2013, arXiv 1311.2901, section 4.
     """
 
     name: ClassVar[str] = "activations"

@@ -120,7 +120,7 @@ class XGradCAM(GradientMap):
 class LayerCAM(GradientMap):
     """Activations weighted place by place with the positive part of their gradient; works at early layers.
 
-    Source: Jiang et al. 2021, IEEE Transactions on Image Processing 30, equation 6.
+    Source: Jiang et al. 2021, IEEE Transactions on Image Processing 30, 10.1109/TIP.2021.3089943.
     """
 
     name: ClassVar[str] = "layer_cam"

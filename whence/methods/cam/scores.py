@@ -103,7 +103,7 @@ class AblationCAM(ActivationMap):
     s[k] is the score with channel k of the layer at zero. The paper divides by s, which turns the map over where the
     score is negative. Of tokens, a channel goes in all of them. ``channels``: only so many channels, those whose maps
     vary most; all if None. One pass through the rest of the network per sample and channel.
-    Source: Desai and Ramaswamy 2020, "Ablation-CAM", WACV, equation 4.
+    Source: Desai and Ramaswamy 2020, Ablation-CAM, WACV, 10.1109/WACV45572.2020.9093360.
     """
 
     name: ClassVar[str] = "ablation_cam"
