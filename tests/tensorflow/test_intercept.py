@@ -132,6 +132,7 @@ EXOTIC: dict[str, Callable[[], Any]] = {
     **{
         name: lambda name=name: keras.layers.Activation(name)
         for name in ("silu", "gelu", "softmax", "mish", "selu", "hard_silu", "glu")
+        if hasattr(keras.activations, name)  # older releases have fewer
     },
 }
 

@@ -370,7 +370,7 @@ def test_shapes_known_only_with_values() -> None:
 def test_keras_in_other_guises(style: str, x: tf.Tensor, tmp_path: Path) -> None:
     model = keras_net()
     if style == "export":
-        model.export(str(tmp_path), verbose=False)
+        model.export(str(tmp_path))
     elif style == "saved":
         tf.saved_model.save(model, str(tmp_path))
     made = {"__call__": lambda: model.__call__, "tf.function": lambda: tf.function(model)}
