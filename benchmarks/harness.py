@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median, quantiles
-from time import process_time
+from time import process_time, sleep
 
 LEAST_SECONDS = 0.05
 """Fast variants are repeated until the floor takes about this long in each round."""
+AFTERWARDS = 0.02
+"""Seconds after a variant in which its threads come to rest; sleeping takes no CPU time."""
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -47,7 +49,10 @@ def pinned(core: int = -1) -> None:
 
 
 def cpu_seconds(variants: Mapping[str, Callable[[], object]], rounds: int, repeat: int = 1) -> dict[str, list[float]]:
-    """CPU seconds of ``repeat`` calls of each variant in each round; a variant must wait for its own result."""
+    """CPU seconds of ``repeat`` calls of each variant in each round; a variant must wait for its own result.
+
+    What a framework's threads still do afterwards, such as giving back memory, counts for the variant that caused it.
+    """
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for order in _orders(list(variants), rounds):
         gc.collect()
@@ -56,6 +61,7 @@ def cpu_seconds(variants: Mapping[str, Callable[[], object]], rounds: int, repea
             began = process_time()
             for _ in range(repeat):
                 call()
+            sleep(AFTERWARDS)
             taken[name].append(process_time() - began)
     return taken
 
@@ -76,7 +82,7 @@ def ratio(seconds: Sequence[float], floor: Sequence[float]) -> Ratio:
     return Ratio(median(each), low, high)
 
 
-def fastest(candidates: Mapping[str, Callable[[], object]], rounds: int = 4) -> str:
+def fastest(candidates: Mapping[str, Callable[[], object]], rounds: int = 2) -> str:
     """The candidate that takes least CPU time, measured interleaved."""
     for call in candidates.values():
         call()

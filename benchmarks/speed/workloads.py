@@ -22,8 +22,8 @@ class Workload:
     points: int = 1
     options: Mapping[str, int] = field(default_factory=dict)
     layer: str | None = None
-    rounds: int = 15
-    floor_rows: tuple[int, ...] = (8, 16, 20, 25, 32)
+    rounds: int = 9
+    floor_rows: tuple[int, ...] = (8, 16, 20, 32)
     """Batch sizes among which the floor takes the fastest."""
 
     @property

@@ -30,6 +30,7 @@ from tests.jax.styles import (
     put,
     weights,
 )
+from whence.backends.jax.model import _held
 from whence.core.model import _stores
 from whence.errors import DTypeError, LayerError, ParameterError, TrainingModeWarning
 
@@ -138,6 +139,20 @@ def test_changed_parameters_are_seen_without_compiling() -> None:
 
 
 SCALE = 1.0
+
+
+@by_style
+def test_a_model_is_read_once_per_explanation(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = STYLES[style](), images()
+    adapter, read = type(model), type(model).read_state
+    whence.IntegratedGradients(n_steps=4).explain(model, x, 0, batch_size=2)
+    times: list[int] = []
+    monkeypatch.setattr(adapter, "read_state", lambda self: times.append(1) or read(self))
+    whence.IntegratedGradients(n_steps=4).explain(model, x, 0, batch_size=2)
+    assert len(times) == 1
+    with pytest.raises(LayerError):
+        whence.Saliency(layer="no such layer").explain(model, x, 0)
+    assert len(times) == 2 and not _held.states, "the next explanation reads the model anew"
 
 
 def test_what_a_function_reads_is_not_remembered() -> None:

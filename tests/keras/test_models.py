@@ -248,6 +248,8 @@ def test_masks_survive_an_edit() -> None:
         def call(self, ids: Any) -> Any:
             return self.head(self.lstm(self.embedding(ids)))
 
+    if keras.backend.backend() == "jax" and not hasattr(keras.src.backend, "set_keras_mask"):
+        pytest.skip("Keras before 3.6 loses masks on JAX arrays, with whence and without")
     model = Text()
     model(ids)
     adapted = adapt(model)

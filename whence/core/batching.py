@@ -25,10 +25,10 @@ class Tile:
     """(points, samples) that the model is run on, padding included."""
 
 
-def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool) -> int:
+def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, budget: int = ROW_BUDGET) -> int:
     """Model rows in one call where the user names none: about what the caches like, within a quarter of the memory."""
     least = GRADIENT_ROWS if gradient else FORWARD_ROWS
-    rows = min(max(ROW_BUDGET // max(row_bytes, 1), least), MOST_ROWS)
+    rows = min(max(budget // max(row_bytes, 1), least), MOST_ROWS)
     if free_bytes is not None:
         rows = min(rows, free_bytes // 4 // (max(row_bytes, 1) * ACTIVATIONS_PER_INPUT))
     return max(int(rows), 1)

@@ -24,7 +24,7 @@ class NnxModel(JaxModel):
     def layers(self) -> tuple[str, ...]:
         return tuple(name for name, module in _modules(self.target).items() if name and callable(module))
 
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         from flax import nnx
 
         graph, state = nnx.split(self.target)
@@ -46,10 +46,11 @@ class NnxModel(JaxModel):
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
-        training = sorted({type(m).__name__ for m in _modules(self.target).values() if _in_training(m)})
-        if training:
-            warn_of_training(training, self.target)
-        yield self
+        with super().hold():
+            modes = self.store.get(("training", self.state()[0]), lambda: _training(self.target))
+            if modes:
+                warn_of_training(modes, self.target)
+            yield self
 
 
 def _modules(root: Any) -> dict[str, Any]:
@@ -74,6 +75,11 @@ def _without_lists(name: str, sequentials: list[str]) -> str:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+
+
+def _training(root: Any) -> list[str]:
+    """Kinds of submodules in training mode."""
+    return sorted({type(module).__name__ for module in _modules(root).values() if _in_training(module)})
 
 
 def _in_training(module: Any) -> bool:
@@ -122,7 +128,7 @@ class LinenModel(JaxModel):
         seen: dict[str, None] = self.store.get("layers seen", dict)
         return seen
 
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         return Static.split(_bound(self)[1])
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:

@@ -36,7 +36,7 @@ class FunctionModel(JaxModel):
         self._seen[name] = None
         return name
 
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         return Static.split(self.options.variables)
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:

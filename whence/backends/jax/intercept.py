@@ -161,7 +161,7 @@ class InterceptedModel(JaxModel):
         return InterceptedModel(base, self.rules)
 
     # -- the rest is the user's model ----------------------------------------------------------------------
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         return self.base.state()
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:

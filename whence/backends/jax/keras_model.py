@@ -29,7 +29,7 @@ class KerasModel(JaxModel):
         if self.options.preprocess is None:
             keras_layers.require_dtype(self.target, self.ops, names, leaves)
 
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         return Static(None), [v.value for v in self.target.variables]
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:

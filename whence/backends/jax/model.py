@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -18,7 +20,7 @@ from whence.backends.jax.program import Program, Step, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
 from whence.core.layers import LayerCalls, split_call
-from whence.core.model import Edit, Leaf, Model, reference
+from whence.core.model import CompiledStore, Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import Rule, RuleSet
 
@@ -27,6 +29,16 @@ Kwargs = dict[str, Any]
 
 MARK = "whence:"
 """Begins the name of an operation that marks a layer's output."""
+
+
+class _Held(threading.local):
+    """The states that a thread's explanations hold, by the user's models."""
+
+    def __init__(self) -> None:
+        self.states: dict[CompiledStore, tuple[Static, Any]] = {}
+
+
+_held = _Held()
 
 
 class JaxModel(Model):
@@ -40,7 +52,7 @@ class JaxModel(Model):
 
     # -- what an adapter fills in ------------------------------------------------------------------------
     @abstractmethod
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         """What the user's model is now: all that is no array, and a pytree of arrays."""
 
     @abstractmethod
@@ -52,6 +64,27 @@ class JaxModel(Model):
         return name.removeprefix(MARK) if name.startswith(MARK) else None
 
     # -- shared by all -----------------------------------------------------------------------------------
+    def state(self) -> tuple[Static, Any]:
+        """The state that this thread holds the model in, or what it is now."""
+        held = _held.states.get(self.store)
+        if held is not None:
+            return held
+        static, arrays = self.read_state()
+        # the equal one of an earlier call, which compiled code recognises without comparing
+        return self.store.get(("state", static), lambda: static), arrays
+
+    @contextmanager
+    def hold(self) -> Iterator[Self]:
+        """Read the user's model once: a training step in between is seen by the next explanation."""
+        if self.store in _held.states:
+            yield self
+            return
+        _held.states[self.store] = self.state()
+        try:
+            yield self
+        finally:
+            del _held.states[self.store]
+
     def run(
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -38,7 +38,7 @@ class PytreeModel(JaxModel):
     def layers(self) -> tuple[str, ...]:
         return tuple(name for name, node in _nodes(self.target) if callable(node))
 
-    def state(self) -> tuple[Static, Any]:
+    def read_state(self) -> tuple[Static, Any]:
         return Static.split(_inference(self.target))
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
@@ -56,7 +56,8 @@ class PytreeModel(JaxModel):
         training = sorted({type(node).__name__ for _, node in _nodes(self.target) if _in_training(node)})
         if training:
             warn_of_training(training, self.target)
-        yield self
+        with super().hold():
+            yield self
 
 
 class Listening:

@@ -13,6 +13,7 @@ class Static:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+        self._hash: int | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Static):
@@ -23,10 +24,12 @@ class Static:
             return False
 
     def __hash__(self) -> int:
-        try:
-            return hash(self.value)
-        except TypeError:
-            return 0
+        if self._hash is None:
+            try:
+                self._hash = hash(self.value)
+            except TypeError:
+                self._hash = 0
+        return self._hash
 
     @classmethod
     def split(cls, tree: Any) -> tuple[Self, list[Any]]:
