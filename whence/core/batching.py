@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import ceil
 
 GRADIENT_ROWS, FORWARD_ROWS, MOST_ROWS = 16, 32, 1024
-ROW_BUDGET = 4 * 2**20
-"""Bytes of input rows in one chunk that keep a convolutional network's activations near the caches."""
 ACTIVATIONS_PER_INPUT = 64
 """Assumed bytes of kept activations per byte of input row, for the memory budget."""
 
@@ -25,20 +23,20 @@ class Tile:
     """(points, samples) that the model is run on, padding included."""
 
 
-def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, budget: int = ROW_BUDGET) -> int:
-    """Model rows in one call where the user names none: about what the caches like, within a quarter of the memory."""
+def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk_bytes: int = 4 * 2**20) -> int:
+    """Model rows in one call where the user names none: about ``chunk_bytes``, within a quarter of the memory."""
     least = GRADIENT_ROWS if gradient else FORWARD_ROWS
-    rows = min(max(budget // max(row_bytes, 1), least), MOST_ROWS)
+    rows = min(max(chunk_bytes // max(row_bytes, 1), least), MOST_ROWS)
     if free_bytes is not None:
         rows = min(rows, free_bytes // 4 // (max(row_bytes, 1) * ACTIVATIONS_PER_INPUT))
     return max(int(rows), 1)
 
 
 def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
-    """Points of each tile: as many as fit in ``rows``, or near it, such that the last tile wastes least."""
+    """Points of each tile: as many as fit in ``rows``, or an eighth more, such that the last tile wastes least."""
     fit = max(rows // samples, 1)
-    most = min(count, fit * 5 // 4 if stretch else fit)
-    candidates = range(max(1, ceil(0.75 * fit)), max(most, 1) + 1) or range(fit, fit + 1)
+    most = min(count, fit * 9 // 8 if stretch else fit)
+    candidates = range(max(1, ceil(0.6 * fit)), max(most, 1) + 1) or range(fit, fit + 1)
     return min((min(c, count) for c in candidates), key=lambda c: (ceil(count / c) * c, -c))
 
 

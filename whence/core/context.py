@@ -78,7 +78,8 @@ class Context:
         if self.work.fixed_rows and self.work.rows is not None:
             return self.work.rows
         row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*self.inputs, *self.x))
-        chosen = choose_rows(row, self.ops.free_memory(self.inputs[0]), gradient=gradient)
+        free = self.ops.free_memory(self.inputs[0])
+        chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes)
         return chosen if self.work.rows is None else min(chosen, self.work.rows)
 
     # -- scores ------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class Ops(ABC):
     """Whether ``vjp`` and ``custom_vjp`` work."""
     static_shapes: bool = False
     """Whether a new shape costs a compilation, so that the engine keeps chunk shapes constant."""
+    chunk_bytes: int = 4 * 2**20
+    """Bytes of input rows in one chunk that keep a convolutional network's activations near the caches."""
 
     # -- convert -----------------------------------------------------------------------------------------
     @abstractmethod

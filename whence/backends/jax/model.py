@@ -168,6 +168,9 @@ class JaxModel(Model):
         def call(*tensors: Any) -> Any:
             model = again()
             found = compiled(*model.state(), *tensors)
+            if ops.on_host(tensors):
+                # chunks that run side by side on a CPU push each other out of its caches, and need memory for each
+                jax.block_until_ready(found)
             model.after_call()
             return found
 
