@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, UserDict, namedtuple
 
 import numpy as np
 import pytest
@@ -21,6 +21,14 @@ def test_round_trip(value) -> None:
     assert type(again) is type(value) and len(leaves) == len(structure.names)
     assert all(x is y for x, y in zip(flatten(again)[0], leaves, strict=True))
     assert structure.matches(value) and flatten(again)[1] == structure
+
+
+def test_other_mappings_become_a_dict() -> None:
+    leaves, structure = flatten(UserDict(ids=A, mask=B))
+    assert structure == flatten({"ids": A, "mask": B})[1] and leaves[0] is A and leaves[1] is B
+    assert type(structure.unflatten(leaves)) is dict and structure.matches(UserDict(ids=A, mask=B))
+    with pytest.raises(ShapeError, match="UserDict"):
+        flatten(UserDict(ids=UserDict(a=A)))
 
 
 def test_order_of_a_dict_is_the_users() -> None:

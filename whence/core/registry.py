@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -68,4 +69,7 @@ def method_class(name: str) -> type[Method]:
         if entry.name == name:
             found = entry.load()
             return found
-    raise ParameterError("method", received=repr(name), valid="one of " + ", ".join(method_names()))
+    names = method_names()
+    near = get_close_matches(str(name), names, n=3)
+    nearest = f"nearest names: {', '.join(near)}; " if near else ""
+    raise ParameterError("method", received=repr(name), valid=f"{nearest}one of {', '.join(names)}")

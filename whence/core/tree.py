@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Structure:
 
     def matches(self, value: Any) -> bool:
         """Whether a value, a baseline say, is put together like the inputs."""
-        return flatten(value)[1] == self if isinstance(value, (tuple, list, dict)) else self.kind is object
+        return flatten(value)[1] == self if isinstance(value, (tuple, list, Mapping)) else self.kind is object
 
 
 def sequence(kind: type, items: Iterable[Any]) -> Any:
@@ -40,14 +40,17 @@ def sequence(kind: type, items: Iterable[Any]) -> Any:
 
 
 def flatten(value: Any) -> tuple[tuple[Any, ...], Structure]:
-    """Split inputs into leaves and structure; anything that is no tuple, list or dict is one leaf."""
-    if isinstance(value, dict):
+    """Split inputs into leaves and structure; other mappings, such as a tokenizer's output, become a dict.
+
+    Anything that is no tuple, list or mapping is one leaf.
+    """
+    if isinstance(value, Mapping):
         leaves, structure = tuple(value.values()), Structure(dict, tuple(value))
     elif isinstance(value, (tuple, list)):
         leaves, structure = tuple(value), Structure(type(value), tuple(range(len(value))))
     else:
         return (value,), Structure(object, ())
-    if not leaves or any(isinstance(leaf, (tuple, list, dict)) for leaf in leaves):
+    if not leaves or any(isinstance(leaf, (tuple, list, Mapping)) for leaf in leaves):
         raise ShapeError(
             "inputs must be tensors in one flat structure",
             received=_describe(value),
@@ -57,5 +60,5 @@ def flatten(value: Any) -> tuple[tuple[Any, ...], Structure]:
 
 
 def _describe(value: Any) -> str:
-    items = value.values() if isinstance(value, dict) else value
+    items = value.values() if isinstance(value, Mapping) else value
     return f"{type(value).__name__} of {[type(item).__name__ for item in items]}"
