@@ -64,7 +64,8 @@ class LayerCalls:
         self.every = isinstance(taps, Every)
         self.tapped: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
-        self._several: set[str] = set()
+        self.several: set[str] = set()
+        """Inputs of layers that turned out to take several tensors."""
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ class LayerCalls:
             return args, kwargs
         given = {key: value for key, value in (*enumerate(args), *kwargs.items()) if _tensors(value)}
         if sum(map(_tensors, given.values())) != 1:
-            self._several.add(layer + IN)
+            self.several.add(layer + IN)
             return args, kwargs
         ((key, value),) = given.items()
         if isinstance(key, int):
@@ -123,11 +124,16 @@ class LayerCalls:
             if count == 0:
                 if layer_of(point) not in layers and point not in layers:
                     raise missing_layer(layer_of(point), layers)
-                if point in self._several:
+                if point in self.several:
                     received, valid = "a layer that takes several tensors", "a layer with a single input"
+                elif point.endswith(PRE) and point not in layers:
+                    received, valid = "no Keras layer with an activation of its own", f"{layer_of(point)!r}, its output"
                 else:
                     received = "a forward pass that never calls it from Python"
-                    valid = "a layer that the model calls, outside scripted or already compiled code"
+                    valid = (
+                        "a layer that the model calls, outside scripted or already compiled code and functions "
+                        "with a derivative of their own"
+                    )
                 raise LayerError(f"layer {name!r}", received=received, valid=valid)
             if call is None and count > 1:
                 numbered = ", ".join(f"{point}:{i}" for i in range(count))

@@ -122,7 +122,9 @@ class JaxModel(Model):
         def forward(*args: Tensor) -> Tensor:
             marks = LayerCalls({layer: partial(self._mark, layer) for layer in calls.wanted}, ())
             arrays, inputs = jax.tree_util.tree_unflatten(structure, args)
-            return self._output(static, arrays, inputs, marks)
+            output = self._output(static, arrays, inputs, marks)
+            calls.several |= marks.several
+            return output
 
         def wanted(name: str) -> str | None:
             layer = self.layer_of(name)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
+from torch.utils.checkpoint import CheckpointError
 
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.layers import IN, LayerCalls
+from whence.core.layers import IN, LayerCalls, split_call
 from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
@@ -29,7 +30,14 @@ class TorchModel(Model):
         target, bind = reference(self.target), self._binder()
 
         def eager(*tensors: Any) -> Any:
-            return leaf(bind(target()).run, *tensors)
+            try:
+                return leaf(bind(target()).run, *tensors)
+            except CheckpointError as error:
+                raise LayerError(
+                    "gradients towards a layer",
+                    received="one inside torch.utils.checkpoint, which runs it again without what was put in",
+                    valid="the model with its activation checkpointing switched off",
+                ) from error
 
         return eager
 
@@ -135,20 +143,34 @@ def _own(inputs: Any, *, channels_last: bool) -> Any:
 @contextmanager
 def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
     """Forward hooks on the wanted layers, for calls of this thread only, removed on the way out."""
-    here, modules, handles = threading.get_ident(), dict(module.named_modules()), []
-    wanted = calls.wanted
+    here, handles, wanted = threading.get_ident(), [], calls.wanted
+    # scripted modules take no hooks: their layers are reported as not reached
+    modules = {n: m for n, m in module.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
+    edited, differentiated = {split_call(name)[0] for name in calls.edits}, torch.is_grad_enabled()
 
     def hook_of(name: str) -> Callable[..., Any]:
         def hook(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+            if threading.get_ident() != here:
+                return None
+            require_graph(name)
             # the model goes on with a copy, since an in-place operation would overwrite what was tapped or put in
-            return _copy(calls(name, output)) if threading.get_ident() == here else None
+            return _copy(calls(name, output))
 
         return hook
+
+    def require_graph(name: str) -> None:
+        if name in edited and differentiated and not torch.is_grad_enabled():
+            raise LayerError(
+                f"gradients towards layer {name!r}",
+                received="a call of it under torch.no_grad, as in a reentrant checkpoint",
+                valid="a layer that the model calls with gradients on",
+            )
 
     def hook_before(name: str) -> Callable[..., Any]:
         def hook(_module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
             if threading.get_ident() != here:
                 return None
+            require_graph(name + IN)
             args, kwargs = calls.enter(name, args, kwargs)
             return tuple(map(_copy, args)), {key: _copy(value) for key, value in kwargs.items()}
 
