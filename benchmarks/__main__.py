@@ -18,6 +18,7 @@ JOBS = (
     ("completeness",),
     ("accuracy",),
     ("evaluations",),
+    ("perturbation",),
     ("memory",),
     ("speed", "torch"),
     ("speed", "jax"),

@@ -43,6 +43,8 @@ PERTURBATION: tuple[whence.Method, ...] = (
     whence.ShapleySampling(n_samples=5, baseline="min"),
     whence.KernelSHAP(n_samples=40, baseline=DataSet(ROWS[:2])),
     whence.LIME(n_samples=40),
+    whence.Sobol(n_samples=4, grid=3),
+    whence.HSIC(n_samples=16, grid=3),
     whence.LIMEText(n_samples=40, n_features=3),
 )
 """Methods without gradients; a background of rows serves models of one input and of two."""

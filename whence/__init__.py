@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from whence.front import explain as explain
     from whence.front import wrap as wrap
     from whence.methods.activations import Activations as Activations
+    from whence.methods.anchors import AnchorImage as AnchorImage
+    from whence.methods.anchors import AnchorTabular as AnchorTabular
+    from whence.methods.anchors import AnchorText as AnchorText
     from whence.methods.backprop import Deconvnet as Deconvnet
     from whence.methods.backprop import GuidedBackprop as GuidedBackprop
     from whence.methods.cam.eigen import EigenCAM as EigenCAM
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from whence.methods.conductance import LayerConductance as LayerConductance
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
+    from whence.methods.hsic import HSIC as HSIC
     from whence.methods.kernel_shap import KernelSHAP as KernelSHAP
     from whence.methods.lime import LIME as LIME
     from whence.methods.lime import LIMEText as LIMEText
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from whence.methods.noise import SmoothGrad as SmoothGrad
     from whence.methods.noise import SmoothGradSquared as SmoothGradSquared
     from whence.methods.noise import VarGrad as VarGrad
+    from whence.methods.owen import OwenValues as OwenValues
     from whence.methods.path import GradientSHAP as GradientSHAP
     from whence.methods.path import IntegratedGradients as IntegratedGradients
     from whence.methods.perturbation import FeatureAblation as FeatureAblation
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from whence.methods.shapley import ExactShapley as ExactShapley
     from whence.methods.shapley import ShapleySampling as ShapleySampling
     from whence.recorder import Recorder as Recorder
+    from whence.methods.sobol import Sobol as Sobol
 
 __version__ = "0.1.0"
 
@@ -69,7 +75,11 @@ _HOMES = {
     "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",
     "ExactShapley": "whence.methods.shapley", "ShapleySampling": "whence.methods.shapley",
     "KernelSHAP": "whence.methods.kernel_shap",
-    "LIME": "whence.methods.lime", "LIMEText": "whence.methods.lime", "LIMETabular": "whence.methods.lime_tabular",
+    "LIME": "whence.methods.lime", "LIMEText": "whence.methods.lime",
+    "AnchorImage": "whence.methods.anchors", "AnchorTabular": "whence.methods.anchors",
+    "AnchorText": "whence.methods.anchors",
+    "OwenValues": "whence.methods.owen",
+    "Sobol": "whence.methods.sobol", "HSIC": "whence.methods.hsic", "LIMETabular": "whence.methods.lime_tabular",
     "NoiseTunnel": "whence.methods.noise", "SmoothGrad": "whence.methods.noise",
     "SmoothGradSquared": "whence.methods.noise", "VarGrad": "whence.methods.noise",
     "Activations": "whence.methods.activations",

@@ -273,3 +273,39 @@ def test_what_is_refused() -> None:
         whence.ExactShapley().explain(lambda x: x.sum(1), np.ones((1, 30)))
     with pytest.raises(ParameterError, match="58 coalitions"):
         whence.KernelSHAP(n_samples=31).explain(lambda x: x.sum(1), np.ones((1, 30)))
+
+
+# -- Owen values -------------------------------------------------------------------------------------------
+def consistent(node: Any) -> Any:
+    """All orders in which the features below each node are consecutive."""
+    if isinstance(node, int):
+        yield (node,)
+        return
+    for children in permutations(node):
+        parts: list[tuple[int, ...]] = [()]
+        for child in children:
+            parts = [before + own for before in parts for own in consistent(child)]
+        yield from parts
+
+
+@pytest.mark.parametrize("hierarchy", [((0, 1), (2, (3, 4))), ((0, 4, 2), 1, 3), (0, 1, 2, 3, 4), "halves"])
+def test_owen_values_are_means_over_consistent_orders(hierarchy: Any) -> None:
+    tree = (((0, 1), 2), (3, 4)) if hierarchy == "halves" else hierarchy
+    orders = list(consistent(tree))
+    value = single(X[0], BASE)
+    wanted = np.zeros(5)
+    for order in orders:
+        for place, feature in enumerate(order):
+            wanted[feature] += (value(set(order[: place + 1])) - value(set(order[:place]))) / len(orders)
+    found = whence.OwenValues(hierarchy=hierarchy, n_samples=3000, baseline=BASE).explain(model, X[:1])
+    error = np.maximum(found.std_error[0], 1e-12)
+    assert (np.abs(found.attributions[0] - wanted) < 5 * error).all()
+    assert (error < 0.05 * np.abs(wanted).max()).all() and np.abs(found.delta).max() < 1e-10
+
+
+def test_hierarchies_that_do_not_fit() -> None:
+    for bad in ((0, 2), ((0, 1), 1), (0, "a"), "thirds", ((), 0), 1.5):
+        with pytest.raises(ParameterError):
+            whence.OwenValues(hierarchy=bad)
+    with pytest.raises(ParameterError, match="one of 5"):
+        whence.OwenValues(hierarchy=((0, 1), 2)).explain(model, X)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-GRADIENT_ROWS, FORWARD_ROWS, MOST_ROWS = 16, 32, 1024
+GRADIENT_ROWS, FORWARD_ROWS, MOST_ROWS = 16, 16, 1024
 ACTIVATIONS_PER_INPUT = 64
 """Assumed bytes of kept activations per byte of input row, for the memory budget."""
 

@@ -27,6 +27,7 @@ BUILT_IN = {
     "exact_shapley": "shapley:ExactShapley",
     "shapley_sampling": "shapley:ShapleySampling",
     "kernel_shap": "kernel_shap:KernelSHAP",
+    "owen_values": "owen:OwenValues",
     "activations": "activations:Activations",
     "layer_conductance": "conductance:LayerConductance",
     "internal_influence": "conductance:InternalInfluence",
@@ -44,6 +45,11 @@ BUILT_IN = {
     "lime": "lime:LIME",
     "lime_text": "lime:LIMEText",
     "lime_tabular": "lime_tabular:LIMETabular",
+    "sobol": "sobol:Sobol",
+    "hsic": "hsic:HSIC",
+    "anchor_tabular": "anchors:AnchorTabular",
+    "anchor_image": "anchors:AnchorImage",
+    "anchor_text": "anchors:AnchorText",
 }
 
 

@@ -94,8 +94,7 @@ def _stratum(n: int, size: int, number: int, existing: int, seed: int) -> np.nda
     free, chosen = (n - 1, size - 1) if half else (n, size)
     rng = generator(seed, "coalitions", size, 0)
     if existing <= LISTED:
-        listed = np.array(list(combinations(range(free), chosen)), np.int64).reshape(existing, chosen)
-        picked = listed[rng.permutation(existing)[:number]]
+        picked = _listed(free, chosen)[rng.permutation(existing)[:number]]
     else:
         picked = _distinct(rng, free, chosen, number)
     member = np.zeros((number, n), bool)
@@ -103,6 +102,12 @@ def _stratum(n: int, size: int, number: int, existing: int, seed: int) -> np.nda
     if half:
         member[:, 0] = True
     return member
+
+
+@lru_cache(maxsize=64)
+def _listed(n: int, size: int) -> np.ndarray:
+    """All subsets of one size, ``[C(n, size), size]``."""
+    return np.array(list(combinations(range(n), size)), np.int64).reshape(-1, size)
 
 
 def _distinct(rng: np.random.Generator, n: int, size: int, number: int) -> np.ndarray:
