@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from whence.methods.rise import RISE as RISE
     from whence.methods.shapley import ExactShapley as ExactShapley
     from whence.methods.shapley import ShapleySampling as ShapleySampling
-    from whence.recorder import Recorder as Recorder
     from whence.methods.sobol import Sobol as Sobol
+    from whence.recorder import Recorder as Recorder
 
 __version__ = "0.1.0"
 
