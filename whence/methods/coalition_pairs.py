@@ -107,7 +107,7 @@ def _stratum(n: int, size: int, number: int, existing: int, seed: int) -> np.nda
 @lru_cache(maxsize=64)
 def _listed(n: int, size: int) -> np.ndarray:
     """All subsets of one size, ``[C(n, size), size]``."""
-    return np.array(list(combinations(range(n), size)), np.int64).reshape(-1, size)
+    return np.array(list(combinations(range(n), size)), np.int64).reshape(comb(n, size), size)
 
 
 def _distinct(rng: np.random.Generator, n: int, size: int, number: int) -> np.ndarray:

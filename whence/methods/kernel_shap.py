@@ -140,26 +140,33 @@ def weighted_least_squares(
     a = member.T @ (w[:, None] * member) + other.T @ (w[:, None] * other)
     system = np.ones((n + 1, n + 1))
     system[:n, :n], system[n, n] = a, 0
-    inverse = np.linalg.pinv(system, rcond=1e-12, hermitian=True)
+    inverse = _inverse(system)
     u, h = w[:, None] * (member @ inverse[:n, :n]), inverse[:n, n]
     values = h * change[:, None] + (u.T @ difference).T
     residual = difference - (2 * member @ values.T - change)
     return values, np.sqrt(_variance(design, u, residual, n))
 
 
+def _inverse(system: np.ndarray) -> np.ndarray:
+    """The inverse, or the pseudo-inverse where coalitions leave some values undetermined."""
+    try:
+        inverse = np.linalg.inv(system)
+    except np.linalg.LinAlgError:
+        inverse = np.full(system.shape, np.inf)
+    if np.abs(inverse).max() * np.abs(system).max() > 1e10:
+        inverse = np.linalg.pinv(system, rcond=1e-12, hermitian=True)
+    return np.asarray(inverse)
+
+
 def _variance(design: Pairs, u: np.ndarray, residual: np.ndarray, n: int) -> np.ndarray:
     """Of the sum over pairs of u times residual, ``[B, F]``, pairs drawn by size without replacement."""
-    total = np.zeros((residual.shape[1], n))
     if design.complete:
-        return total
-    for stratum, (drawn, existing) in enumerate(zip(design.drawn, design.existing, strict=True)):
-        if drawn == existing or drawn == 0:
-            continue
-        rows = design.stratum == stratum
-        squares = (residual[rows] ** 2).T @ u[rows] ** 2
-        if drawn > 1:
-            mean = (residual[rows].T @ u[rows]) / drawn
-            squares = (squares - drawn * mean**2) * drawn / (drawn - 1)
-        total += (1 - drawn / existing) * squares
+        return np.zeros((residual.shape[1], n))
+    factor = (1 - design.drawn / design.existing) * design.drawn / np.maximum(design.drawn - 1, 1)
+    total = (residual**2 * factor[design.stratum][:, None]).T @ u**2
+    stop = np.cumsum(design.drawn)
+    for drawn, first, last, share in zip(design.drawn, stop - design.drawn, stop, factor, strict=True):
+        if share > 0 and drawn > 1:
+            total -= share / drawn * (residual[first:last].T @ u[first:last]) ** 2
     free = len(u) - (n - 1)
-    return np.maximum(total, 0) * (len(u) / free if free > 0 else np.nan)
+    return np.asarray(np.maximum(total, 0) * (len(u) / free if free > 0 else np.nan))

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from whence.core.baselines import DataSet
+from whence.core.features import Grid
 from whence.core.method import Method
 from whence.core.registry import method_class, method_names
 
@@ -37,6 +39,21 @@ SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
         ("of conv1", lambda _: {"layers": ["conv1"]}),
         (f"of {LAYER}", lambda _: {"layers": [LAYER]}),
     ),
+    "feature_ablation": (("patches of 2 by 2", lambda _: {"feature_mask": Grid(2)}),),
+    "occlusion": (("windows of 3 by 3", lambda _: {"window": 3}),),
+    "feature_permutation": (
+        ("pixels of training digits", lambda training: {"baseline": DataSet(training), "feature_mask": Grid(2)}),
+    ),
+    "rise": (("4 by 4 cells, 500 masks", lambda _: {"grid": 4, "n_samples": 500}),),
+    "exact_shapley": (("8 patches", lambda _: {"feature_mask": Grid((4, 2))}),),
+    "shapley_sampling": (("patches of 2 by 2", lambda _: {"feature_mask": Grid(2)}),),
+    "kernel_shap": (("patches of 2 by 2, 500 coalitions", lambda _: {"feature_mask": Grid(2), "n_samples": 500}),),
+    "owen_values": (("patches of 2 by 2, in halves", lambda _: {"feature_mask": Grid(2)}),),
+    "lime": (("patches of 2 by 2, 500 variants", lambda _: {"feature_mask": Grid(2), "n_samples": 500}),),
+    "sobol": (("4 by 4 cells", lambda _: {"grid": 4, "n_samples": 32}),),
+    "hsic": (("4 by 4 cells", lambda _: {"grid": 4, "n_samples": 200}),),
+    "anchor_image": (("8 patches", lambda _: {"feature_mask": Grid((4, 2)), "n_check": 200, "max_size": 3}),),
+    **{name: () for name in ("lime_text", "lime_tabular", "anchor_tabular", "anchor_text")},
     "gradient_shap": (("baselines from the training digits", lambda training: {"baseline": training}),),
 }
 BACKGROUND = 100
