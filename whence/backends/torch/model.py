@@ -54,9 +54,9 @@ class TorchModel(Model):
 
         return InterceptedModel(self, rules, reference)
 
-    def _call(self, inputs: Any) -> Tensor:
+    def _call(self, inputs: Any, function: Callable[..., Any] | None = None) -> Tensor:
         args, kwargs = self._arguments(_own(inputs, channels_last=self._convolves()))
-        return self._select_output(self.target(*args, **kwargs))
+        return self._select_output((function or self.target)(*args, **kwargs))
 
     def _convolves(self) -> bool:
         """Whether images are best given channels last in memory."""
@@ -96,7 +96,8 @@ class ModuleModel(TorchModel):
                 valid="the module before torch.jit",
             )
         with _hooks(module, calls):
-            output = type(self)(module, self.options)._call(inputs)
+            # past a call that ``module.compile()`` has compiled
+            output = type(self)(module, self.options)._call(inputs, module._call_impl)
         return output, calls.finish(self.layers())
 
     def _convolves(self) -> bool:
@@ -144,8 +145,7 @@ def _own(inputs: Any, *, channels_last: bool) -> Any:
 def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
     """Forward hooks on the wanted layers, for calls of this thread only, removed on the way out."""
     here, handles, wanted = threading.get_ident(), [], calls.wanted
-    # scripted modules take no hooks: their layers are reported as not reached
-    modules = {n: m for n, m in module.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
+    modules = _hookable(module)
     edited, differentiated = {split_call(name)[0] for name in calls.edits}, torch.is_grad_enabled()
 
     def hook_of(name: str) -> Callable[..., Any]:
@@ -186,6 +186,26 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hookable(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The modules inside by name, apart from scripted ones and from those inside a compiled part.
+
+    Scripted modules take no hooks. Code compiled without a hook may run in its presence, and the other way round.
+    """
+    found: dict[str, torch.nn.Module] = {}
+    closed: tuple[str, ...] = ()
+    for name, inner in module.named_modules():
+        if not name or name.startswith(closed):
+            continue
+        in_place = getattr(inner, "_compiled_call_impl", None) is not None
+        if in_place or isinstance(inner, torch.jit.ScriptModule):
+            closed += (f"{name}.",)
+            continue
+        if uncompiled(inner) is not inner:
+            closed += (f"{name}.",)
+        found[name] = inner
+    return found
 
 
 def _copy(output: Any) -> Any:
