@@ -10,7 +10,7 @@ from collections.abc import Callable
 from whence.report.agreement import Comparison
 from whence.report.html import Section
 from whence.report.results import Results
-from whence.report.sections import frameworks, layers, making, maps, methods, mistakes, numbers
+from whence.report.sections import black_boxes, frameworks, layers, making, maps, methods, mistakes, numbers
 
 Write = Callable[[Results, list[Comparison]], Section | None]
 
@@ -19,6 +19,7 @@ SECTIONS: tuple[Write, ...] = (
     frameworks.section,
     layers.section,
     mistakes.section,
+    black_boxes.section,
     numbers.section,
     methods.section,
     making.section,
