@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import log
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def kl_bound(mean: float, level: float, *, upper: bool) -> float:
 def divergence(p: float, q: float) -> float:
     """Kullback-Leibler divergence of two Bernoulli distributions."""
     p, q = min(max(p, 1e-12), 1 - 1e-12), min(max(q, 1e-12), 1 - 1e-12)
-    return float(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
 
 
 def search(settings: Search, size: int, sampler: Sampler, coverage: Callable[[Rule], float]) -> Found:
@@ -106,7 +107,7 @@ def search(settings: Search, size: int, sampler: Sampler, coverage: Callable[[Ru
 
 def _precise(settings: Search, counts: Counts, rule: Rule, size: int) -> bool:
     """Whether the rule's precision is at least the threshold, drawing until its bounds say so or not."""
-    beta = np.log((1 + (settings.beam - 1) * size) / settings.delta)
+    beta = log((1 + (settings.beam - 1) * size) / settings.delta)
     if rule not in counts.drawn:
         counts.draw([rule], settings.batch)
     while counts.drawn[rule] < 200 * settings.batch:
@@ -139,8 +140,8 @@ def _most_precise(settings: Search, counts: Counts, rules: list[Rule], size: int
 
 def _exploration(rules: int, step: int, delta: float) -> float:
     """The exploration rate of KL-LUCB, with the constants of Kaufmann and Kalyanakrishnan, theorem 1."""
-    rate = float(np.log(405.5 * rules * step**1.1 / delta))
-    return rate + float(np.log(rate))
+    rate = log(405.5 * rules * step**1.1 / delta)
+    return rate + log(rate)
 
 
 def _checked(
@@ -149,6 +150,6 @@ def _checked(
     """The rule with its precision on draws that had no part in choosing it."""
     counts = Counts(sampler)
     counts.draw([rule], settings.check)
-    beta = float(np.log(2 / settings.delta))
+    beta = log(2 / settings.delta)
     low, high = counts.bound(rule, beta, upper=False), counts.bound(rule, beta, upper=True)
     return Found(rule, counts.mean(rule), low, high, coverage(rule), reached)
