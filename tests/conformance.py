@@ -42,6 +42,7 @@ PERTURBATION: tuple[whence.Method, ...] = (
     whence.ExactShapley(feature_mask=Tokens(words=[4, 4, 0, 9, 9, 1])),
     whence.ShapleySampling(n_samples=5, baseline="min"),
     whence.KernelSHAP(n_samples=40, baseline=DataSet(ROWS[:2])),
+    whence.OwenValues(n_samples=5, baseline="min"),
     whence.LIME(n_samples=40),
     whence.Sobol(n_samples=4, grid=3),
     whence.HSIC(n_samples=16, grid=3),
