@@ -23,6 +23,9 @@ JOBS = (
     ("speed", "torch"),
     ("speed", "jax"),
     ("speed", "tensorflow"),
+    ("maps", "torch"),
+    ("maps", "jax"),
+    ("maps", "tensorflow"),
 )
 IN_THIS_PROCESS = "--here"
 

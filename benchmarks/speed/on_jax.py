@@ -53,18 +53,7 @@ class Case:
 
     def executions(self, call: Call) -> int:
         """Traces and compilations while ``call`` runs."""
-        counted: list[str] = []
-
-        def listen(event: str, _seconds: float, **_: object) -> None:
-            if "trace" in event or "compile" in event:
-                counted.append(event)
-
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
-            call()
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
-        return len(counted)
+        return traces(call)
 
     def _path(self, points: int) -> Array:
         steps, total = self.workload.points, jnp.zeros_like(self.values)
@@ -79,6 +68,22 @@ class Case:
             count, key = min(points, samples - start), jax.random.fold_in(key, start)
             total = self._noisy_tile(self.state, total, self.values, key, self.target, points=count)
         return (total / samples).block_until_ready()
+
+
+def traces(call: Call) -> int:
+    """Traces and compilations while ``call`` runs."""
+    counted: list[str] = []
+
+    def listen(event: str, _seconds: float, **_: object) -> None:
+        if "trace" in event or "compile" in event:
+            counted.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        call()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return len(counted)
 
 
 def _score(definition: Any, forward: Any, state: Any, x: Array, index: Array) -> tuple[Array, Array]:

@@ -77,7 +77,8 @@ class Context:
         """Model rows of one call."""
         if self.work.fixed_rows and self.work.rows is not None:
             return self.work.rows
-        row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*self.inputs, *self.x))
+        held = () if self.place.one_prefix else self.inputs
+        row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*held, *self.x))
         free = self.ops.free_memory(self.inputs[0])
         chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes)
         return chosen if self.work.rows is None else min(chosen, self.work.rows)
