@@ -77,7 +77,9 @@ class Context:
         """Model rows of one call."""
         if self.work.fixed_rows and self.work.rows is not None:
             return self.work.rows
-        held = () if self.place.one_prefix else self.inputs
+        # compilers drop the network before the layer by themselves
+        alone = self.place.one_prefix or (self.place.layer is not None and self.ops.static_shapes)
+        held = () if alone else self.inputs
         row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*held, *self.x))
         free = self.ops.free_memory(self.inputs[0])
         chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes)
