@@ -10,7 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ WITHOUT_RELU = ("vit",)
 """Networks that methods through relu refuse."""
 LAYER = {"digits_cnn": "conv1", "text": "embedding"}
 """A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
+Explain = Callable[..., dict[str, np.ndarray]]
+"""``explain(runtime, dtype, networks, *, batch)``: arrays by "network/...", with "network/output" among them."""
 PROMISED = {"float32": 1e-5, "float64": 1e-10}
 
 
@@ -134,13 +136,13 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def in_process(
-    runtime: str, dtype: str, out: Path, *, batch: int, sizes: Sequence[str] = ()
+    runtime: str, dtype: str, out: Path, *, batch: int, sizes: Sequence[str] = (), module: str = "tests.agreement"
 ) -> dict[str, np.ndarray]:
-    """What ``explain`` finds in a process of its own; ``sizes`` such as ``"resnet.image=64"``."""
+    """What ``module`` finds in a process of its own; ``sizes`` such as ``"resnet.image=64"``."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_ENABLE_X64": "1"}
     if runtime.startswith("keras-"):
         environment["KERAS_BACKEND"] = runtime.removeprefix("keras-")
-    command = [sys.executable, "-m", "tests.agreement", runtime, str(out), *sizes]
+    command = [sys.executable, "-m", module, runtime, str(out), *sizes]
     command += ["--dtype", dtype, "--batch", str(batch)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -149,8 +151,8 @@ def in_process(
         return dict(file)
 
 
-def main() -> None:
-    """Explain on one runtime and save."""
+def main(explain: Explain, default: dict[str, dict[str, int]]) -> None:
+    """Explain on one runtime and save; ``default`` networks where none are named."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runtime", choices=RUNTIMES)
     parser.add_argument("out", type=Path)
@@ -163,9 +165,9 @@ def main() -> None:
         network, _, rest = text.partition(".")
         name, _, value = rest.partition("=")
         networks.setdefault(network, {}).update({name: int(value)} if rest else {})
-    found = explain(options.runtime, options.dtype, networks or NETWORKS, batch=options.batch)
+    found = explain(options.runtime, options.dtype, networks or default, batch=options.batch)
     np.savez(options.out, **found)
 
 
 if __name__ == "__main__":
-    main()
+    main(explain, NETWORKS)

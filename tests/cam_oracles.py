@@ -90,21 +90,20 @@ def nearest(m: Array, size: tuple[int, int]) -> Array:
     return out
 
 
-def between(i: int, n: int, h: int) -> list[tuple[int, float]]:
-    """The two source pixels of pixel i of n and their shares; its centre lies at (i + 1/2) h / n - 1/2."""
-    at = (i + 0.5) * h / n - 0.5
-    low = math.floor(at)
-    return [(min(max(low, 0), h - 1), 1 - (at - low)), (min(max(low + 1, 0), h - 1), at - low)]
+def shares(n: int, h: int) -> Array:
+    """[n, h]: what pixel i of n takes from each of h; its centre lies at (i + 1/2) h / n - 1/2 between two of them."""
+    out = np.zeros((n, h))
+    for i in range(n):
+        at = (i + 0.5) * h / n - 0.5
+        low = math.floor(at)
+        out[i, min(max(low, 0), h - 1)] += 1 - (at - low)
+        out[i, min(max(low + 1, 0), h - 1)] += at - low
+    return out
 
 
 def bilinear(m: Array, size: tuple[int, int]) -> Array:
     """Half-pixel centres, the edge repeated outwards, no antialiasing."""
-    out = np.zeros(size)
-    for i, j in np.ndindex(*size):
-        for row, a in between(i, size[0], m.shape[0]):
-            for column, b in between(j, size[1], m.shape[1]):
-                out[i, j] += a * b * m[row, column]
-    return out
+    return shares(size[0], m.shape[0]) @ m @ shares(size[1], m.shape[1]).T
 
 
 UPSAMPLE = {"none": lambda m, size: m, "nearest": nearest, "bilinear": bilinear}
@@ -218,8 +217,8 @@ def score_cam(
         mask = min_max(bilinear(A[k], x.shape[1:]))
         scores.append(score(background + mask * (x - background)))
     if weights == "softmax":
-        shares = [math.exp(s - max(scores)) for s in scores]
-        w = [share / sum(shares) for share in shares]
+        exponentials = [math.exp(s - max(scores)) for s in scores]
+        w = [e / sum(exponentials) for e in exponentials]
     elif weights == "increase":
         w = [s - score(background) for s in scores]
     else:
@@ -312,28 +311,24 @@ def full_grad(terms: Sequence[Array], rescale: bool = True) -> Array:
 # Along a path
 
 
-def conductance(
-    at: Callable[[Array], tuple[Array, Array]], x: Array, baseline: Array, n_steps: int, rule: str
-) -> Array:
-    """Dhamdhere, Sundararajan & Yan 2018, eq. 3, summed over inputs: int ds/dA dA along x' + alpha (x - x').
+def path(x: Array, baseline: Array, alphas: Sequence[float]) -> list[Array]:
+    """x' + alpha (x - x')."""
+    return [baseline + alpha * (x - baseline) for alpha in alphas]
 
-    `at(x)` gives A and ds/dA; step k of n goes from alpha = k / n to (k + 1) / n, with the gradient of its
-    left end, its right end or their mean.
+
+def conductance(points: Sequence[tuple[Array, Array]], rule: str) -> Array:
+    """Dhamdhere, Sundararajan & Yan 2018, eq. 3, summed over inputs: the integral of ds/dA dA along a path.
+
+    `points` are A and ds/dA at n + 1 points from the baseline to the input; a step between two of them takes the
+    gradient of its left end, its right end or their mean.
     """
-    points = [at(baseline + k / n_steps * (x - baseline)) for k in range(n_steps + 1)]
-    share = {"riemann_left": (1.0, 0.0), "riemann_right": (0.0, 1.0), "riemann_trapezoid": (0.5, 0.5)}[rule]
+    left, right = {"riemann_left": (1.0, 0.0), "riemann_right": (0.0, 1.0), "riemann_trapezoid": (0.5, 0.5)}[rule]
     out = np.zeros(points[0][0].shape)
     for (A, g), (A_next, g_next) in pairwise(points):
-        out += (share[0] * g + share[1] * g_next) * (A_next - A)
+        out += (left * g + right * g_next) * (A_next - A)
     return out
 
 
-def internal_influence(
-    at: Callable[[Array], tuple[Array, Array]],
-    x: Array,
-    baseline: Array,
-    alphas: Sequence[float],
-    weights: Sequence[float],
-) -> Array:
-    """Leino et al. 2018, definition 1, for points uniform on the path: int_0^1 ds/dA at x' + alpha (x - x') d alpha."""
-    return sum(w * at(baseline + a * (x - baseline))[1] for a, w in zip(alphas, weights, strict=True))
+def internal_influence(gradients: Sequence[Array], weights: Sequence[float]) -> Array:
+    """Leino et al. 2018, definition 1, for points uniform on a path: the integral of ds/dA over alpha from 0 to 1."""
+    return sum(w * g for g, w in zip(gradients, weights, strict=True))
