@@ -181,11 +181,11 @@ class Context:
             dtype=self.ops.dtype(self.x[leaf or 0]),
         )
 
-    def known(self, values: np.ndarray) -> Tensor:
-        """What belongs to the samples as a native tensor: whole numbers as they are, others in the dtype of ``x``."""
-        return self.ops.asarray(values, like=self.inputs[0]) if values.dtype.kind in "iu" else self.like(values)
-
     def like(self, values: Any, leaf: int = 0) -> Tensor:
-        """Host numbers as a native tensor of the dtype and device of ``x[leaf]``."""
+        """Host numbers as a native tensor on the device of ``x[leaf]``, and of its dtype where both are floating-point.
+
+        Beside inputs of whole numbers, floating-point numbers are float32.
+        """
         like = self.x[leaf] if self.x else self.inputs[0]
-        return self.ops.asarray(values, like=like, dtype=None if self.ops.is_floating(like) else "float32")
+        narrow = not self.ops.is_floating(like) and np.asarray(values).dtype.kind == "f"
+        return self.ops.asarray(values, like=like, dtype="float32" if narrow else None)

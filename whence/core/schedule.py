@@ -67,7 +67,7 @@ def _run_block(
     scores, chosen, first_shape = [], None, None
     fixed = block_of(ops, ctx.place.fixed(ctx.inputs), block[0])
     rows = [block_of(ops, leaves, block[0]) for leaves in samples]
-    index = None if target.index is None else ctx.known(_padded(target.index, block[0]))
+    index = None if target.index is None else ctx.like(_padded(target.index, block[0]))
     for tile in block:
         points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
         mask[: tile.points] = weights[tile.start : tile.start + tile.points]
