@@ -27,7 +27,13 @@ def check_chunks_get_smaller(framework: str, error: Exception) -> None:
         return ops.tanh(x) * ops.sum(x, axis=1, keepdims=True)
 
     x = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
-    for method in (whence.Saliency(), whence.IntegratedGradients(n_steps=6), whence.SmoothGrad(n_samples=6)):
+    for method in (
+        whence.Saliency(),
+        whence.IntegratedGradients(n_steps=6),
+        whence.SmoothGrad(n_samples=6),
+        whence.KernelSHAP(),
+        whence.RISE(n_samples=8, grid=3),
+    ):
         wrapped = whence.wrap(model, framework=framework)
         found = method.explain(wrapped, x, 1)
         assert max(seen) > MOST and found.provenance.batch_size <= MOST
