@@ -26,8 +26,12 @@ METHODS: tuple[whence.Method, ...] = (
     whence.SmoothGrad(n_samples=4, neuron=("features", (2,))),
     whence.GuidedBackprop(),
     whence.NoiseTunnel(inner=whence.Deconvnet(), n_samples=3),
+    whence.DeepLIFT(baseline="min"),
+    whence.DeepLIFTSHAP(baseline=DataSet(ROWS[:3])),
+    whence.DeepLIFTSHAP(baseline=Gaussian(), n_samples=5),
+    whence.LRP(composite="gamma"),
 )
-SOME = tuple(METHODS[i] for i in (0, 3, 4, 8, 9, 10, 11, 12))
+SOME = tuple(METHODS[i] for i in (0, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16))
 """Every piece of code that a method adds, where each check costs a compilation."""
 FEW = (METHODS[0], METHODS[2], METHODS[5])
 """A method of each engine."""

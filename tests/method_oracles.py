@@ -174,6 +174,60 @@ def through_relu(s: Setting, method: whence.Method, how: str) -> None:
     assert sum(found.provenance.coverage["ruled"].values()) == 1
 
 
+def deep_lift(s: Setting) -> None:
+    """The chain of multipliers of affine, nonlinearity, affine; completeness; the same layer by layer."""
+    method = whence.DeepLIFT(baseline=s.given(s.baseline))
+    found = s.explain(method, batch_size=3)
+    expected = _deep_lift(s, s.baseline)
+    s.close(found.attributions, expected)
+    s.close(found.baseline_score, s.each(lambda f, df, x, base: np.array([f(base[0][0])]), s.baseline[None]))
+    assert np.abs(found.delta).max() <= PROMISED[s.dtype] * np.abs(found.score).max()
+    assert sum(found.provenance.coverage["ruled"].values()) == 1 and not found.provenance.coverage["fallback"]
+    s.close(s.explain(method, None).attributions, _deep_lift(s, s.baseline, s.explain(method, None).target[:, 0]))
+    constant = s.explain(whence.DeepLIFT(baseline=s.given(s.x)))
+    s.close(constant.attributions, np.zeros_like(s.x))
+
+
+def _deep_lift(s: Setting, baselines: Array, targets: Sequence[int] = TARGETS) -> Array:
+    rows = [oracles.deep_lift(s.net, x, x0, t) for x, x0, t in zip(s.x, baselines, targets, strict=True)]
+    return np.stack(rows)
+
+
+def deep_lift_shap(s: Setting) -> None:
+    """The mean of DeepLIFT over the rows of a data set, or over draws."""
+    each_row = np.stack([_deep_lift(s, np.stack([row] * len(s.x))) for row in s.rows])
+    scores = s.each(lambda f, df, x, base: np.array([np.mean([f(b[0]) for b in base])]), np.stack([s.rows] * 4, 1))
+    for given in (s.given(s.rows), whence.baselines.DataSet(s.given(s.rows))):
+        found = s.explain(whence.DeepLIFTSHAP(baseline=given), batch_size=5)
+        s.close(found.attributions, each_row.mean(axis=0))
+        s.close(found.baseline_score, scores)
+        assert found.std_error is None
+        assert np.abs(found.delta).max() <= 2 * PROMISED[s.dtype] * np.abs(found.score).max()
+    drawn_ones = 0.5 + 2.0 * s.normal("baseline/0", seed=9)
+    found = s.explain(whence.DeepLIFTSHAP(baseline=whence.baselines.Gaussian(0.5, 2.0, seed=9), n_samples=N_DRAWS))
+    terms = np.stack([_deep_lift(s, drawn) for drawn in drawn_ones])
+    s.close(found.attributions, terms.mean(axis=0))
+    s.close(found.std_error, oracles.standard_error(terms))
+
+
+def lrp(s: Setting) -> None:
+    """Each rule layer by layer; what is missing of the score is what biases and the stabiliser absorbed."""
+    for how in ("epsilon", "gamma", "alpha_beta", "z_plus"):
+        for epsilon in (1e-6, 0.2):
+            found = s.explain(whence.LRP(composite=how, epsilon=epsilon), batch_size=3)
+            rows = [oracles.lrp(s.net, x, t, how, epsilon) for x, t in zip(s.x, TARGETS, strict=True)]
+            s.close(found.attributions, np.stack(rows))
+            absorbed = found.score - np.stack(rows).sum(axis=1)
+            assert np.abs(found.provenance.notes["absorbed"] - absorbed).max() <= 20 * PROMISED[s.dtype]
+    without = Setting(s.framework, s.dtype, s.activation)
+    without.__dict__["net"] = replace(s.net, b1=0 * s.net.b1, b2=0 * s.net.b2)
+    exact = s.dtype == "float64"
+    for how in ("epsilon", "gamma"):
+        kept = without.explain(whence.LRP(composite=how, epsilon=1e-12 if exact else 1e-9))
+        lost = np.abs(kept.provenance.notes["absorbed"]).max()
+        assert lost <= (1e-8 if exact else 1e-4) * np.abs(kept.score).max()
+
+
 def integrated_gradients_baselines(s: Setting) -> None:
     constant = np.full(s.x.shape, 0.25)
     normal_baseline = 0.5 + 2.0 * s.normal("baseline/0", seed=9)[0]
@@ -316,6 +370,9 @@ CASES: dict[str, Callable[[Setting], None]] = {
     "gradient_shap": gradient_shap,
     "guided_backprop": lambda s: through_relu(s, whence.GuidedBackprop(), "guided"),
     "deconvnet": lambda s: through_relu(s, whence.Deconvnet(), "deconvnet"),
+    "deep_lift": deep_lift,
+    "deep_lift_shap": deep_lift_shap,
+    "lrp": lrp,
     "two inputs": two_inputs,
 }
 

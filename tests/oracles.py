@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +160,52 @@ def expected_completeness_gap(score: Score, attribution: Array, x: Array, baseli
         expected = sum(score(baselines[s][b]) for s in range(len(baselines))) / len(baselines)
         out[b] = attribution[b].sum() - (score(x[b]) - expected)
     return out
+
+
+def deep_lift(net: Any, x: Array, x0: Array, target: int) -> Array:
+    """Shrikumar, Greenside & Kundaje 2017, equation 3 and sections 3.4, 3.5.1, on affine, act, affine (`net`):
+    a_i = (x_i - x0_i) sum_j w1_ij (act(z_j) - act(z0_j)) / (z_j - z0_j) w2_jt; act'(z_j) where z_j = z0_j."""
+    z, z0 = net.before(x), net.before(x0)
+    out = np.zeros(x.shape)
+    for j in range(len(z)):
+        same = z[j] == z0[j]
+        m = net.slope(z)[j] if same else (net.activate(z)[j] - net.activate(z0)[j]) / (z[j] - z0[j])
+        for i in range(len(x)):
+            out[i] += (x[i] - x0[i]) * net.w1[i, j] * m * net.w2[j, target]
+    return out
+
+
+def lrp_affine(x: Array, w: Array, b: Array, relevance: Array, how: str, epsilon: float) -> Array:
+    """Relevance of x [in] from that of x w + b [out], from the contributions x_i w_ij: Bach et al. 2015, equations 58
+    ("epsilon") and 60 ("alpha_beta" with alpha 2, beta 1, "z_plus" with 1, 0), Montavon et al. 2019, section 10.2.3
+    ("gamma", 1/4, for inputs and outputs of either sign)."""
+    out = np.zeros(x.shape)
+    for j in range(len(b)):
+        parts = [float(x[i] * w[i, j]) for i in range(len(x))]
+        z = sum(parts) + b[j]
+        up, down = (sum(f(p, 0.0) for p in [*parts, b[j]]) for f in (max, min))
+
+        def kept(value: float) -> float:
+            return value + (epsilon if value >= 0 else -epsilon)
+
+        for i, p in enumerate(parts):
+            if how == "epsilon":
+                share = p / kept(z)
+            elif how == "gamma" and z != 0:
+                f, total = (max, up) if z > 0 else (min, down)
+                share = (p + 0.25 * f(p, 0.0)) / kept(z + 0.25 * total)
+            else:
+                alpha, beta = {"alpha_beta": (2.0, 1.0), "z_plus": (1.0, 0.0), "gamma": (0.0, 0.0)}[how]
+                share = alpha * max(p, 0.0) / kept(up) - beta * min(p, 0.0) / kept(down)
+            out[i] += share * relevance[j]
+    return out
+
+
+def lrp(net: Any, x: Array, target: int, how: str, epsilon: float) -> Array:
+    """Layer by layer on affine, act, affine (`net`): the activation keeps each unit's relevance."""
+    hidden, relevance = net.hidden(x), np.zeros(net.b2.shape)
+    relevance[target] = net.score(x, target)
+    return lrp_affine(x, net.w1, net.b1, lrp_affine(hidden, net.w2, net.b2, relevance, how, epsilon), how, epsilon)
 
 
 def conv(x: Array, kernel: Array, bias: Array) -> Array:

@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from whence.methods.cam.gradient import HiResCAM as HiResCAM
     from whence.methods.cam.gradient import LayerCAM as LayerCAM
     from whence.methods.cam.gradient import XGradCAM as XGradCAM
+    from whence.methods.cam.guided import GuidedGradCAM as GuidedGradCAM
     from whence.methods.cam.head import CAM as CAM
     from whence.methods.cam.scores import AblationCAM as AblationCAM
     from whence.methods.cam.scores import ScoreCAM as ScoreCAM
     from whence.methods.conductance import InternalInfluence as InternalInfluence
     from whence.methods.conductance import LayerConductance as LayerConductance
+    from whence.methods.deep_lift import DeepLIFT as DeepLIFT
+    from whence.methods.deep_lift import DeepLIFTSHAP as DeepLIFTSHAP
     from whence.methods.gradient import InputXGradient as InputXGradient
     from whence.methods.gradient import Saliency as Saliency
     from whence.methods.hsic import HSIC as HSIC
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from whence.methods.lime import LIME as LIME
     from whence.methods.lime import LIMEText as LIMEText
     from whence.methods.lime_tabular import LIMETabular as LIMETabular
+    from whence.methods.lrp import LRP as LRP
     from whence.methods.noise import NoiseTunnel as NoiseTunnel
     from whence.methods.noise import SmoothGrad as SmoothGrad
     from whence.methods.noise import SmoothGradSquared as SmoothGradSquared
@@ -70,6 +74,9 @@ _HOMES = {
     "Explanation": "whence.core.explanation", "load": "whence.core.explanation", "Method": "whence.core.method",
     "Saliency": "whence.methods.gradient", "InputXGradient": "whence.methods.gradient",
     "IntegratedGradients": "whence.methods.path", "GradientSHAP": "whence.methods.path",
+    "LRP": "whence.methods.lrp",
+    "GuidedGradCAM": "whence.methods.cam.guided",
+    "DeepLIFT": "whence.methods.deep_lift", "DeepLIFTSHAP": "whence.methods.deep_lift",
     "GuidedBackprop": "whence.methods.backprop", "Deconvnet": "whence.methods.backprop",
     "FeatureAblation": "whence.methods.perturbation", "FeaturePermutation": "whence.methods.perturbation",
     "Occlusion": "whence.methods.perturbation", "RISE": "whence.methods.rise",

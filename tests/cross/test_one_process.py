@@ -36,3 +36,9 @@ def test_noise_is_the_same_everywhere() -> None:
     found = attributions(whence.SmoothGrad(seed=7, n_samples=5))
     assert difference(found["torch"], found["flax"]) < 1e-5
     assert difference(found["torch"], found["keras"]) < 1e-5
+
+
+def test_guided_backprop_times_a_map() -> None:
+    found = attributions(whence.GuidedGradCAM(layer="conv2"))
+    assert difference(found["torch"], found["flax"]) < 1e-5
+    assert difference(found["torch"], found["keras"]) < 1e-5

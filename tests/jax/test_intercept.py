@@ -15,7 +15,7 @@ from jax import Array
 import whence
 from tests.jax.styles import STYLES, NnxNet, images, weights
 from whence.core.rule import RuleSet, kind_is
-from whence.errors import CapabilityError, CoverageError
+from whence.errors import CoverageError
 from whence.methods.rules import GUIDED_RELU
 
 
@@ -162,10 +162,6 @@ def test_half_precision_and_integers() -> None:
     found = whence.Saliency().explain(model, (x, ids), 1).attributions[0]
     assert found.dtype == jnp.bfloat16 and jnp.array_equal(found[:, 1], (x[:, 1] > 0) * ids)
 
-
-def test_a_reference_is_for_later() -> None:
-    with pytest.raises(CapabilityError, match="reference"):
-        whence.wrap(NnxNet()).intercept(GUIDED_RELU, reference=images())
 
 
 def test_the_users_module_keeps_its_class() -> None:

@@ -139,3 +139,25 @@ def test_through_relu(how: str, method: whence.Method, captums: str) -> None:
     close(method.explain(convnet(p), torch.from_numpy(x), TARGETS).numpy().attributions, by_hand, 1e-12)
     theirs = getattr(attr, captums)(convnet(p)).attribute(torch.from_numpy(x).requires_grad_(), torch.tensor(TARGETS))
     close(theirs.detach().numpy(), by_hand, 1e-12)
+
+
+def test_guided_grad_cam() -> None:
+    """Guided backprop by hand, times Grad-CAM; Captum's is the same with its own upsampling."""
+    attr = pytest.importorskip("captum.attr")
+    p, x = oracle_models.convnet(), oracle_models.images()
+    model, given = convnet(p), torch.from_numpy(x)
+    by_hand = np.stack([oracles.convnet_gradient(p, image, t, "guided") for image, t in zip(x, TARGETS, strict=True)])
+    found = whence.GuidedGradCAM(layer="0", upsample="nearest").explain(model, given, TARGETS).numpy().attributions
+    cam = whence.GradCAM(layer="0", upsample="nearest").explain(model, given, TARGETS).numpy().attributions
+    close(found, by_hand * cam[:, None], 1e-12)
+    theirs = attr.GuidedGradCam(model, model[0]).attribute(given.clone().requires_grad_(), torch.tensor(TARGETS))
+    close(theirs.detach().numpy(), by_hand * captum_map(model, given), 1e-12)
+    with pytest.raises(whence.errors.ParameterError, match="upsample"):
+        whence.GuidedGradCAM(upsample="none")
+
+
+def captum_map(model: nn.Module, x: torch.Tensor) -> Array:
+    """Captum's map: it takes the nearest place by rounding down, ours by centres, which differ by a place at times."""
+    attr = pytest.importorskip("captum.attr")
+    cam = attr.LayerGradCam(model, model[0]).attribute(x, torch.tensor(TARGETS), relu_attributions=True)
+    return np.asarray(attr.LayerAttribution.interpolate(cam, tuple(x.shape[2:])).detach())

@@ -157,7 +157,7 @@ def _gradient_leaf(
         for i, g in enumerate(gradients):
             g = rearrange(g, "(k b) ... -> k b ...", k=k)
             if term is not None:
-                g = term(g, *_leaf_values(ops, samples, draws, i, ops.shape(g)))
+                g = term(g, *leaf_values(ops, samples, draws, i, ops.shape(g)))
             g = ops.astype(g, sum_dtype(ops.dtype(g)))
             w = ops.astype(expand(ops, weights, ops.shape(g)), ops.dtype(g))
             if moments:
@@ -207,13 +207,14 @@ def points_of(
     points = []
     for i, x in enumerate(samples[0]):
         shape = (k, *ops.shape(x))
-        points.append(ops.broadcast_to(point(*_leaf_values(ops, samples, draws, i, shape)), shape))
+        points.append(ops.broadcast_to(point(*leaf_values(ops, samples, draws, i, shape)), shape))
     rows = 1 if one_prefix else k
     fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=rows) for x in inputs)
     return points, fixed, None if index is None else repeat(index, "b ... -> (k b) ...", k=k)
 
 
-def _leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:
+def leaf_values(ops: Ops, samples: Any, draws: Any, i: int, shape: Sequence[int]) -> list[Tensor]:
+    """The samples and draws for attributed tensor i, to be broadcast to ``[k, b, ...]``."""
     per_draw = [d[i] if isinstance(d, tuple) else d for d in draws]
     return [s[i][None] for s in samples] + [
         _cast(ops, expand(ops, d, shape), ops.dtype(samples[0][i])) for d in per_draw

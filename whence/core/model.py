@@ -150,10 +150,12 @@ class Model(ABC):
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:  # noqa: B027
         """Raise DTypeError where the model cannot take the element types of the inputs."""
 
-    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
-        """The same model with the derivative of chosen operations replaced; ``reference`` runs beside the input.
+    def intercept(self, rules: RuleSet) -> Model:
+        """The same model with the derivative of chosen operations replaced.
 
-        ``run`` raises CoverageError where no rule applies, or where an operation that has one escaped interception.
+        Its ``run`` takes a ``reference`` as well, which runs beside the inputs, and then gives pairs (value, value of
+        the reference) in the place of tensors. It raises CoverageError where no rule applies, or where an operation
+        that has one escaped interception.
         """
         raise CapabilityError(
             f"backward rules {rules.name!r}",

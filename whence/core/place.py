@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from whence.core.errors import LayerError
 from whence.core.model import Edit, Run
 from whence.core.ops import Ops, Tensor
+from whence.core.rule import Reference
 from whence.core.tree import Structure
 
 Neuron = tuple[str, int | tuple[int, ...]]
@@ -27,18 +29,29 @@ class Place:
 
     def output(
         self, ops: Ops, run: Run, inputs: Sequence[Tensor], points: Sequence[Tensor],
-        edits: Mapping[str, Edit] | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The model's output, or the neuron's activation, with ``points`` put at this place and other layers edited."""
-        if self.layer is None:
-            values = list(inputs)
-            for leaf, point in zip(self.leaves, points, strict=True):
-                values[leaf] = point
-        else:
-            values, edits = list(inputs), {**(edits or {}), self.layer: lambda _: points[0]}
+        edits: Mapping[str, Edit] | None = None, reference: Sequence[Tensor] | None = None,
+    ) -> Any:  # fmt: skip
+        """The model's output, or the neuron's activation, with ``points`` put at this place and other layers edited.
+
+        With a ``reference`` for a model that takes one, a pair: the output, and that with the reference at this place.
+        """
+        values, edited = self._put(inputs, points)
+        beside = {} if reference is None else {"reference": Reference(*self._put(inputs, reference))}
         taps = [self.neuron[0]] if self.neuron else []
-        output, tapped = run(self.structure.unflatten(values), edits=edits, taps=taps)
-        return _neuron(ops, tapped[self.neuron[0]], self.neuron) if self.neuron else output
+        output, tapped = run(values, edits={**(edits or {}), **edited} or None, taps=taps, **beside)
+        if self.neuron is None:
+            return output
+        at = tapped[self.neuron[0]]
+        return _neuron(ops, at, self.neuron) if reference is None else tuple(_neuron(ops, a, self.neuron) for a in at)
+
+    def _put(self, inputs: Sequence[Tensor], points: Sequence[Tensor]) -> tuple[Any, dict[str, Edit]]:
+        """Inputs in the user's structure, and edits, that have ``points`` at this place."""
+        if self.layer is not None:
+            return self.structure.unflatten(list(inputs)), {self.layer: lambda _: points[0]}
+        values = list(inputs)
+        for leaf, point in zip(self.leaves, points, strict=True):
+            values[leaf] = point
+        return self.structure.unflatten(values), {}
 
     def fixed(self, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """The inputs that ``output`` needs besides the points: None where a point takes the place."""

@@ -2,7 +2,7 @@
 
 A backend re-runs the user's forward pass and presents each operation on the path from input to output as an
 ``OpCall``. A rule is a formula written once: ``(ops, op, cotangents) -> cotangents``. A rule set is an ordered
-list of (matcher, rule); the first match wins, an operation without a match keeps its own derivative.
+list of (matcher, rule); the first match wins.
 """
 
 from __future__ import annotations
@@ -11,23 +11,40 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from whence.core.errors import CoverageError
 from whence.core.ops import Ops, Tensor
 
-KINDS = (
-    "relu", "elementwise", "select", "mul", "matmul", "conv", "div", "softmax", "log_softmax", "logsumexp",
-    "max_pool", "max", "affine", "stop_gradient", "call", "linear", "opaque",
-)  # fmt: skip
-"""The canonical kinds, one table for all frameworks; composites are matched at this granularity."""
+KINDS: Mapping[str, str] = {
+    "relu": "max(x, 0), however it is written",
+    "elementwise": "a function of one tensor, value by value, composed of any number of steps: gelu, x * sigmoid(x)",
+    "linear": "linear in the data: sums, reshapes, means, gathers, products with constants",
+    "affine": "a matrix product or convolution with constant weights, and its bias",
+    "mul": "a product of two data tensors",
+    "matmul": "a matrix product of two data tensors",
+    "conv": "a convolution of two data tensors",
+    "div": "a quotient of two data tensors",
+    "softmax": "along the axis params['axis']",
+    "log_softmax": "along the axis params['axis']",
+    "logsumexp": "along the axis params['axis']",
+    "max_pool": "maxima over windows",
+    "max": "maxima along axes or of two tensors",
+    "min": "minima, likewise",
+    "select": "a choice by a condition on the data",
+    "stop_gradient": "the identity, whose derivative is zero",
+    "discrete": "comparisons and whole numbers, which have no derivative",
+    "opaque": "anything else",
+}
+"""The canonical kinds, one table for all frameworks; composites are recognised at this granularity."""
 
 
 class OpCall(ABC):
     """One operation of the forward pass.
 
     ``data`` says which inputs depend on the attributed input. ``ref_inputs`` and ``ref_outputs`` are the same
-    operation's values for the reference input, None where no reference was run.
+    operation's values for the reference input, None where no reference was run. ``params["kinked"]`` says of an
+    elementwise operation that its derivative jumps somewhere.
     """
 
     kind: str
@@ -53,25 +70,50 @@ Rule = Callable[[Ops, OpCall, Sequence[Tensor]], Sequence[Tensor | None]]
 Matcher = Callable[[OpCall], bool]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Matches operations of some canonical kinds."""
+
+    kinds: tuple[str, ...]
+
+    def __call__(self, op: OpCall) -> bool:
+        return op.kind in self.kinds
+
+
 def kind_is(*kinds: str) -> Matcher:
     """Match operations by canonical kind."""
+    return Kind(kinds)
 
-    def matches(op: OpCall) -> bool:
-        return op.kind in kinds
 
-    return matches
+class Reference(NamedTuple):
+    """What runs beside the inputs: other inputs in the same structure, and the edits made there."""
+
+    inputs: Any
+    edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """An ordered list of (matcher, rule); ``name`` identifies it, in reports and in compiled code."""
+    """An ordered list of (matcher, rule); ``name`` identifies it, in reports.
+
+    ``fallback`` is for operations that no matcher accepts and whose kind is not ``exact``, linear that is; without
+    one they keep their own derivative. ``strict`` refuses models that have such operations. ``reference`` says that
+    the rules compare with a reference that runs beside the input.
+    """
 
     name: str
     rules: tuple[tuple[Matcher, Rule], ...]
+    fallback: Rule | None = None
+    exact: tuple[str, ...] = ("linear", "affine", "discrete")
+    reference: bool = False
+    strict: bool = False
 
     def find(self, op: OpCall) -> Rule | None:
-        """The rule of the first matcher that accepts the operation."""
-        return next((rule for matches, rule in self.rules if matches(op)), None)
+        """The rule for the operation; None where it keeps its own derivative."""
+        for matches, rule in self.rules:
+            if matches(op):
+                return rule
+        return None if op.kind in self.exact else self.fallback
 
 
 @dataclass
@@ -79,23 +121,44 @@ class Coverage:
     """Which operations were seen on the path from input to output, counted by what became of them."""
 
     ruled: Counter[str] = field(default_factory=Counter)
+    fallback: Counter[str] = field(default_factory=Counter)
     plain: Counter[str] = field(default_factory=Counter)
+
+    def count(self, rules: RuleSet, name: str, kind: str, rule: Rule | None) -> None:
+        """Enter one operation; under strict rules, what keeps its derivative and is not linear counts as uncovered."""
+        uncovered = rule is None and rules.strict and kind not in rules.exact
+        into = self.fallback if uncovered or (rule is not None and rule is rules.fallback) else self.ruled
+        (self.plain if rule is None and not uncovered else into)[name] += 1
 
     def require(self, rules: RuleSet) -> None:
         """Raise unless some rule was applied: a rule method never returns the plain gradient silently."""
-        if not self.ruled:
-            seen = ", ".join(sorted(self.plain)) or "no operation at all"
+        if rules.strict and self.fallback:
+            raise CoverageError(
+                f"backward rules {rules.name!r} with strict=True",
+                received=f"operations without a rule of their own: {_listed(self.fallback)}",
+                valid="a model that the rules cover, rules for these operations, or strict=False",
+            )
+        if not self.ruled and rules.fallback is None:
             raise CoverageError(
                 f"backward rules {rules.name!r}",
-                received=f"a model in which none applies ({seen})",
+                received=f"a model in which none applies ({_listed(self.plain) or 'no operation at all'})",
                 valid="a model with an operation that the rules cover",
             )
 
-    def clear(self) -> None:
-        """Forget what was counted: one forward pass is reported, not the sum over chunks."""
-        self.ruled.clear()
-        self.plain.clear()
+    def replace(self, other: Coverage) -> None:
+        """Become what ``other`` is: one forward pass is reported, not the sum over chunks."""
+        for mine, theirs in zip(self.counts(), other.counts(), strict=True):
+            mine.clear()
+            mine.update(theirs)
+
+    def counts(self) -> tuple[Counter[str], ...]:
+        """What had a rule, what went by the fallback, and what kept its derivative."""
+        return self.ruled, self.fallback, self.plain
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts per operation name, for the provenance."""
-        return {"ruled": dict(self.ruled), "plain": dict(self.plain)}
+        return {"ruled": dict(self.ruled), "fallback": dict(self.fallback), "plain": dict(self.plain)}
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({n}x)" if n > 1 else name for name, n in sorted(counts.items()))

@@ -10,15 +10,17 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
+from whence.backends.jax.kinds import KINKED
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
-from whence.backends.jax.program import Program, Step
+from whence.backends.jax.program import Beside, Program, RuleOf
 from whence.backends.jax.static import Static
-from whence.core.errors import CapabilityError, CoverageError
+from whence.backends.jax.steps import Step
+from whence.core.errors import CoverageError
 from whence.core.layers import LayerCalls
 from whence.core.model import Edit
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, OpCall, Rule, RuleSet
+from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
 
 
 @dataclass
@@ -28,9 +30,13 @@ class JaxOp(OpCall):
     step: Step
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...] = ()
+    ref_inputs: tuple[Tensor, ...] | None = None
+    ref_outputs: tuple[Tensor, ...] | None = None
 
     def __post_init__(self) -> None:
-        self.kind, self.name, self.params, self.data = self.step.kind, self.step.name, self.step.params, self.step.data
+        self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
+        known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None}
+        self.params = {**known, **self.step.params}
 
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.step.call(*inputs)
@@ -52,11 +58,7 @@ class JaxOp(OpCall):
 class InterceptedModel(JaxModel):
     """A model whose derivatives are those of a rule set."""
 
-    def __init__(self, base: JaxModel, rules: RuleSet, reference: Any = None) -> None:
-        if reference is not None:
-            raise CapabilityError(
-                "a reference beside the input", received=f"rules {rules.name!r}", valid="rules of the input alone"
-            )
+    def __init__(self, base: JaxModel, rules: RuleSet) -> None:
         self.base, self.rules = base, rules
         self.target, self.options, self.store = base.target, base.options, base.store
         self.default_layout = base.default_layout
@@ -71,6 +73,16 @@ class InterceptedModel(JaxModel):
         found: Coverage = self.store.get((self.key, "coverage"), Coverage)
         return found
 
+    def run(
+        self,
+        inputs: Any,
+        *,
+        edits: Mapping[str, Edit] | None = None,
+        taps: Sequence[str] = (),
+        reference: Reference | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        return self.run_in(*self.state(), inputs, edits=edits, taps=taps, reference=reference)
+
     def run_in(
         self,
         static: Static,
@@ -79,41 +91,57 @@ class InterceptedModel(JaxModel):
         *,
         edits: Mapping[str, Edit] | None = None,
         taps: Sequence[str] = (),
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        reference: Reference | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
         calls = LayerCalls(edits, taps)
-        met: dict[int, str] = {}
+        met: dict[int, Step] = {}
 
         def rule_of(step: Step) -> Rule | None:
             return self.rules.find(JaxOp(step, step.avals))
 
-        program, args = self.base.program(static, arrays, inputs, calls, rule_of)
-        output = program.run(args, calls, lambda step, xs: self._ruled(step, xs, met))[0]
-        tapped = calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
-        return self._audited(output, program, met), tapped
+        finding = RuleOf(rule_of, self.rules.fallback is not None)
+        program, args = self.base.program(static, arrays, inputs, calls, finding)
 
-    def _ruled(self, step: Step, xs: Sequence[Tensor], met: dict[int, str]) -> Sequence[Tensor]:
+        def on_ruled(step: Step, xs: Any, xs0: Any, ys0: Any) -> Sequence[Tensor]:
+            return self._ruled(step, xs, xs0, ys0, met)
+
+        if reference is None:
+            output = program.run(args, calls, on_ruled)[0]
+            return self._audited(output, program, met), self._tapped(calls, program)
+        calls0 = LayerCalls(reference.edits, taps)
+        args0 = jax.tree_util.tree_leaves((arrays, reference.inputs))
+        (output,), (output0,) = program.run_beside(args, calls, on_ruled, Beside(args0, calls0))
+        tapped, tapped0 = self._tapped(calls, program), self._tapped(calls0, program)
+        pairs = {name: (tapped[name], jax.lax.stop_gradient(tapped0[name])) for name in tapped}
+        return (self._audited(output, program, met), jax.lax.stop_gradient(output0)), pairs
+
+    def _tapped(self, calls: LayerCalls, program: Program) -> dict[str, Tensor]:
+        return calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
+
+    def _ruled(self, step: Step, xs: Any, xs0: Any, ys0: Any, met: dict[int, Step]) -> Sequence[Tensor]:
         """One step with its rule; ``met`` is told when the step is differentiated."""
         rule = step.rule
 
+        # the reference's values are arguments, since a derivative that is taken in a loop may not close over them
         @jax.custom_vjp
-        def operation(*xs: Tensor) -> tuple[Tensor, ...]:
+        def operation(xs: Any, _xs0: Any, _ys0: Any) -> tuple[Tensor, ...]:
             return step.call(*xs)
 
-        def forward(*xs: Tensor) -> tuple[tuple[Tensor, ...], Any]:
-            met[id(step)] = step.name
+        def forward(xs: Any, xs0: Any, ys0: Any) -> tuple[tuple[Tensor, ...], Any]:
+            met[id(step)] = step
             ys = step.call(*xs)
-            return ys, (xs, ys)
+            return ys, (xs, ys, xs0, ys0)
 
-        def backward(saved: Any, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-            xs, ys = saved
+        def backward(saved: Any, cotangents: Sequence[Tensor]) -> tuple[Any, None, None]:
+            xs, ys, xs0, ys0 = saved
             assert rule is not None
-            found = rule(ops, JaxOp(step, xs, ys), cotangents)
-            return tuple(g if g is None else g.astype(x.dtype) for g, x in zip(found, xs, strict=True))
+            found = rule(ops, JaxOp(step, xs, ys, xs0, ys0), cotangents)
+            return tuple(g if g is None else g.astype(x.dtype) for g, x in zip(found, xs, strict=True)), None, None
 
         operation.defvjp(forward, backward)
-        return tuple(operation(*xs))
+        return tuple(operation(tuple(xs), None if xs0 is None else tuple(xs0), None if ys0 is None else tuple(ys0)))
 
-    def _audited(self, output: Tensor, program: Program, met: dict[int, str]) -> Tensor:
+    def _audited(self, output: Tensor, program: Program, met: dict[int, Step]) -> Tensor:
         """The output, checked when it is differentiated: some rule must have been on the way to it."""
 
         @jax.custom_vjp
@@ -121,9 +149,13 @@ class InterceptedModel(JaxModel):
             return y
 
         def forward(y: Tensor) -> tuple[Tensor, None]:
-            self._met.clear()
-            self._met.ruled.update(met.values())
-            self._met.plain.update(step.name for step in program.on_path() if step.rule is None)
+            coverage = Coverage()
+            for step in met.values():
+                coverage.count(self.rules, step.name, step.kind, step.rule)
+            for step in program.on_path():
+                if step.rule is None and step.kind != "discrete":
+                    coverage.count(self.rules, step.name, step.kind, None)
+            self._met.replace(coverage)
             self.after_call()
             if program.escaped:
                 raise CoverageError(
@@ -139,11 +171,8 @@ class InterceptedModel(JaxModel):
 
     def after_call(self) -> None:
         # compiled code does not come by here again: what its trace met is told after each of its calls
-        if self._met.ruled:
-            coverage = self.coverage
-            coverage.clear()
-            coverage.ruled.update(self._met.ruled)
-            coverage.plain.update(self._met.plain)
+        if any(self._met.counts()):
+            self.coverage.replace(self._met)
 
     def again(self) -> Callable[[], InterceptedModel]:
         base, rules, met = self.base.again(), self.rules, Coverage()

@@ -16,13 +16,13 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.custom_batching import custom_vmap
 
 from whence.backends.jax.ops import JaxOps, ops
-from whence.backends.jax.program import Program, Step, trace
+from whence.backends.jax.program import Program, RuleOf, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
 from whence.core.layers import LayerCalls, split_call
 from whence.core.model import CompiledStore, Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
-from whence.core.rule import Rule, RuleSet
+from whence.core.rule import RuleSet
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -113,7 +113,7 @@ class JaxModel(Model):
         arrays: Any,
         inputs: Any,
         calls: LayerCalls,
-        rule_of: Callable[[Step], Rule | None] | None = None,
+        rule_of: RuleOf | None = None,
     ) -> tuple[Program, list[Tensor]]:
         """The forward pass with the wanted layers marked, and its arguments."""
         args, structure = jax.tree_util.tree_flatten((arrays, inputs))
@@ -210,10 +210,10 @@ class JaxModel(Model):
         arrays = jax.tree_util.tree_leaves(self.state()[1])
         return next((a for a in arrays if isinstance(a, jax.Array) and not _is_key(a)), None)
 
-    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+    def intercept(self, rules: RuleSet) -> Model:
         from whence.backends.jax.intercept import InterceptedModel
 
-        return InterceptedModel(self, rules, reference)
+        return InterceptedModel(self, rules)
 
 
 def _is_key(array: Any) -> bool:

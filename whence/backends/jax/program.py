@@ -6,48 +6,38 @@ Nested calls are inlined, so that a step's neighbours can be seen wherever they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, RECOMPUTED, UNIFORM, kind_of
+from whence.backends.jax.composites import Composites
+from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, RECOMPUTED, UNIFORM, VALUE_BY_VALUE, kind_of
+from whence.backends.jax.steps import Slot, Step
 from whence.core.ops import Tensor
 from whence.core.rule import Rule
 
-Slot = int
-"""Where a value is kept while a program runs."""
 OnMark = Callable[[str, Tensor], Tensor]
-OnRuled = Callable[["Step", Sequence[Tensor]], Sequence[Tensor]]
+OnRuled = Callable[[Step, Sequence[Tensor], "Sequence[Tensor] | None", "Sequence[Tensor] | None"], Sequence[Tensor]]
+"""``on_ruled(step, inputs, inputs of the reference, outputs of the reference)``, the latter two None without one."""
 
 
-@dataclass
-class Step:
-    """One operation: what it reads, what it writes, which inputs depend on the data."""
+class RuleOf(NamedTuple):
+    """Which rule an operation has; ``complete`` where every operation that is not linear has one."""
 
-    primitive: Any
-    params: Mapping[str, Any]
-    inputs: tuple[Slot, ...]
-    outputs: tuple[Slot, ...]
-    data: tuple[int, ...]
-    kind: str
-    name: str
-    avals: tuple[Any, ...]
-    mark: str | None = None
-    rule: Rule | None = None
-    bodies: tuple[Program, ...] = ()
+    find: Callable[[Step], Rule | None]
+    complete: bool = False
 
-    def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
-        """The operation at these inputs."""
-        bound = self.primitive.get_bind_params(self.params)
-        # jax before 0.7 gives a pair of functions and parameters
-        functions, params = bound if isinstance(bound, tuple) else ((), bound)
-        found = self.primitive.bind(*functions, *xs, **params)
-        return tuple(found) if self.primitive.multiple_results else (found,)
+
+class Beside(NamedTuple):
+    """A reference that runs beside the arguments, and what replaces its marked values."""
+
+    args: Sequence[Tensor]
+    on_mark: OnMark | None = None
 
 
 @dataclass
@@ -84,24 +74,48 @@ class Program:
         self, args: Sequence[Tensor], on_mark: OnMark | None = None, on_ruled: OnRuled | None = None
     ) -> list[Tensor]:
         """The outputs for these arguments; ``on_mark`` replaces marked values, ``on_ruled`` runs steps with rules."""
+        return self.run_beside(args, on_mark, on_ruled, None)[0]
+
+    def run_beside(
+        self, args: Sequence[Tensor], on_mark: OnMark | None, on_ruled: OnRuled | None, beside: Beside | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """``run``, and the outputs for a reference; what does not depend on the data is run once."""
         values = {**self.constants, **dict(zip(self.inputs, args, strict=True))}
+        given0 = () if beside is None else zip(self.inputs, beside.args, strict=True)
+        values0 = {slot: x for slot, x in given0 if slot in self.data}
         for step in self.steps:
             xs = [values[slot] for slot in step.inputs]
-            if step.mark is not None and on_mark is not None:
-                ys: Sequence[Tensor] = [on_mark(step.mark, xs[0])]
-            elif step.rule is not None and on_ruled is not None:
-                ys = on_ruled(step, xs)
-            elif step.bodies:
-                ys = _CONTROL[step.primitive.name](step, xs, on_ruled)
-            else:
-                ys = step.call(*xs)
+            differs = beside is not None and any(slot in values0 for slot in step.inputs)
+            xs0 = [values0.get(slot, values[slot]) for slot in step.inputs] if differs else None
+            ys, ys0 = _run_step(step, xs, xs0, on_mark, on_ruled, None if beside is None else beside.on_mark)
             values.update(zip(step.outputs, ys, strict=True))
-        return [values[slot] for slot in self.outputs]
+            values0.update(zip(step.outputs, ys0, strict=True) if ys0 is not None else ())
+        return [values[slot] for slot in self.outputs], [values0.get(slot, values[slot]) for slot in self.outputs]
+
+
+Values = Sequence[Tensor]
+
+
+def _run_step(
+    step: Step, xs: Values, xs0: Values | None, on_mark: OnMark | None, on_ruled: OnRuled | None,
+    on_mark0: OnMark | None,
+) -> tuple[Values, Values | None]:  # fmt: skip
+    """Outputs, and those of the reference where it differs."""
+    if step.mark is not None and on_mark is not None:
+        marked0 = None if on_mark0 is None else [on_mark0(step.mark, (xs if xs0 is None else xs0)[0])]
+        return [on_mark(step.mark, xs[0])], marked0
+    if step.bodies:
+        found: tuple[Values, Values | None] = _CONTROL[step.primitive.name](step, xs, xs0, on_ruled)
+        return found
+    ys0 = None if xs0 is None else step.call(*xs0)
+    if step.rule is not None and on_ruled is not None:
+        return on_ruled(step, xs, xs0, ys0), ys0
+    return step.call(*xs), ys0
 
 
 def trace(
     fn: Callable[..., Any], args: Sequence[Any], data: Sequence[bool], *, mark: Callable[[str], str | None],
-    edited: frozenset[str] = frozenset(), rule_of: Callable[[Step], Rule | None] | None = None,
+    edited: frozenset[str] = frozenset(), rule_of: RuleOf | None = None,
 ) -> Program:  # fmt: skip
     """The program of ``fn(*args)``, args and output being arrays; ``data`` says which args carry the data.
 
@@ -114,14 +128,13 @@ def trace(
 class _Builder:
     """Lays the equations of nested jaxprs out as the steps of one program."""
 
-    def __init__(
-        self, mark: Callable[[str], str | None], edited: frozenset[str], rule_of: Callable[[Step], Rule | None] | None
-    ) -> None:
+    def __init__(self, mark: Callable[[str], str | None], edited: frozenset[str], rule_of: RuleOf | None) -> None:
         self.mark, self.edited, self.rule_of = mark, edited, rule_of
         self.program = Program()
         self.avals: list[Any] = []
         self.data: set[Slot] = set()
         self.uniform: dict[Slot, float] = {}
+        self.composites = Composites(self.avals)
 
     def build(self, closed: ClosedJaxpr, data: Sequence[bool]) -> Program:
         """The whole program; ``data`` says which inputs carry the data."""
@@ -131,6 +144,7 @@ class _Builder:
         self.program.outputs = tuple(self.body(closed, inputs))
         self.program.data = frozenset(self.data)
         self.release_clamps()
+        self.drop_unread()
         return self.program
 
     def slot(self, aval: Any) -> Slot:
@@ -176,13 +190,26 @@ class _Builder:
             inside = self.program.steps[start:]
             on_path = [step for step in inside if step.data]
             is_relu = len(on_path) == 1 and on_path[0].kind == "relu" and on_path[0].outputs == tuple(outputs)
+            kind = "relu" if is_relu else "elementwise" if self.is_elementwise(equation, inputs, on_path) else None
             # a layer inside a function with a derivative of its own is not reached: the derivative goes past it
             marked = name in RECOMPUTED and any(step.mark for step in inside)
-            if not is_relu and (marked or any(step.rule or step.bodies for step in inside)):
+            open_ = self.rule_of is not None and self.rule_of.complete
+            if kind is None and (marked or open_ or any(step.rule or step.bodies for step in inside)):
                 return outputs
             del self.program.steps[start:]
-            return self.step(equation, inputs, kind="relu" if is_relu else None).outputs
+            return self.step(equation, inputs, kind=kind).outputs
         return self.step(equation, inputs).outputs
+
+    def is_elementwise(self, equation: Any, inputs: Sequence[Slot], on_path: Sequence[Step]) -> bool:
+        """Whether a call with a derivative of its own is an elementwise function of one value, such as softplus."""
+        data = [slot for slot in inputs if slot in self.data]
+        return (
+            equation.primitive.name == "custom_jvp_call"
+            and len(data) == len(equation.outvars) == 1
+            and self.avals[data[0]].shape == equation.outvars[0].aval.shape
+            and bool(on_path)
+            and all(step.name in VALUE_BY_VALUE or step.kind == "elementwise" for step in on_path)
+        )
 
     def step(self, equation: Any, inputs: Sequence[Slot], kind: str | None = None) -> Step:
         """Append one equation as it stands."""
@@ -194,13 +221,15 @@ class _Builder:
         if name in UNIFORM and not data and known is not None:
             self.uniform[outputs[0]] = known
         avals = tuple(self.avals[slot] for slot in inputs)
-        found = kind or kind_of(name, len(data), known)
+        found = kind or kind_of(name, data, known)
         step = Step(equation.primitive, equation.params, tuple(inputs), outputs, data, found, kind or name, avals)
         if name == "name":
             step.mark = self.mark(equation.params["name"])
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
-            step.rule = None if step.bodies else self.rule_of(step)
+            step = self.composites.look(step)
+            real = any(jnp.issubdtype(self.avals[slot].dtype, jnp.inexact) for slot in outputs)
+            step.rule = self.rule_of.find(step) if real and not step.bodies and step.kind != "call" else None
         if name not in BOUNDARIES and not step.bodies and step.rule is None:
             held = [self.nested(inner, [bool(data)] * len(inner.jaxpr.invars)) for inner in _held_by(equation)]
             self.program.escaped.update(name for program in held if program.ruled or program.escaped)
@@ -239,6 +268,15 @@ class _Builder:
 
         return _Builder(unreached, frozenset(), self.rule_of).build(closed, carries)
 
+    def drop_unread(self) -> None:
+        """Take out what composites have replaced."""
+        read, kept = set(self.program.outputs), []
+        for step in reversed(self.program.steps):
+            if step.mark is not None or read & set(step.outputs) or not step.outputs:
+                read.update(step.inputs)
+                kept.append(step)
+        self.program.steps = kept[::-1]
+
     def release_clamps(self) -> None:
         """A maximum with zero whose only use is a minimum with a number is a clamp, such as relu6, and no relu."""
         readers: dict[Slot, list[Step]] = {}
@@ -249,7 +287,7 @@ class _Builder:
             after = readers.get(step.outputs[0], []) if step.name == "max" and step.kind == "relu" else []
             if len(after) == 1 and after[0].name == "min" and after[0].kind == "elementwise":
                 step.kind = "elementwise"
-                step.rule = self.rule_of(step) if self.rule_of is not None else None
+                step.rule = self.rule_of.find(step) if self.rule_of is not None else None
 
 
 def _body_of(equation: Any) -> ClosedJaxpr | None:
@@ -269,29 +307,37 @@ def _closed(jaxpr: Any) -> ClosedJaxpr:
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
-def _run_cond(step: Step, xs: Sequence[Tensor], on_ruled: OnRuled | None) -> Iterable[Tensor]:
-    branches = [lambda *args, body=body: tuple(body.run(args, None, on_ruled)) for body in step.bodies]
-    chosen: Iterable[Tensor] = jax.lax.switch(xs[0], branches, *xs[1:])
-    return chosen
+def _run_cond(step: Step, xs: Values, xs0: Values | None, on_ruled: OnRuled | None) -> tuple[Values, Values | None]:
+    def branch(body: Program) -> Callable[[Values, Values | None], tuple[Values, Values]]:
+        return lambda args, args0: body.run_beside(args, None, on_ruled, None if args0 is None else Beside(args0))
+
+    # the input decides for the reference, too: the derivative is that of its branch
+    branches = [branch(body) for body in step.bodies]
+    ys, ys0 = jax.lax.switch(xs[0], branches, tuple(xs[1:]), None if xs0 is None else tuple(xs0[1:]))
+    return ys, None if xs0 is None else ys0
 
 
-def _run_scan(step: Step, xs: Sequence[Tensor], on_ruled: OnRuled | None) -> Iterable[Tensor]:
+def _run_scan(step: Step, xs: Values, xs0: Values | None, on_ruled: OnRuled | None) -> tuple[Values, Values | None]:
     params, (body,) = step.params, step.bodies
     first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
 
-    def turn(carry: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        found = body.run([*xs[:first], *carry, *x], None, on_ruled)
-        return tuple(found[: last - first]), tuple(found[last - first :])
+    def turn(carry: Any, x: Any) -> tuple[Any, Any]:
+        args, args0 = ([*fixed, *c, *v] for fixed, c, v in zip((xs[:first], consts0), carry, x, strict=True))
+        found = body.run_beside(args, None, on_ruled, Beside(args0) if xs0 is not None else None)
+        return tuple(tuple(f[: last - first]) for f in found), tuple(tuple(f[last - first :]) for f in found)
 
+    beside = xs if xs0 is None else xs0
+    consts0 = beside[:first]
     carry, stacked = jax.lax.scan(
         turn,
-        tuple(xs[first:last]),
-        tuple(xs[last:]),
+        (tuple(xs[first:last]), tuple(beside[first:last])),
+        (tuple(xs[last:]), tuple(beside[last:])),
         length=params["length"],
         reverse=params["reverse"],
         unroll=params["unroll"],
     )
-    return (*carry, *stacked)
+    ys, ys0 = ((*c, *v) for c, v in zip(carry, stacked, strict=True))
+    return ys, None if xs0 is None else ys0
 
 
-_CONTROL: dict[str, Callable[[Step, Sequence[Tensor], OnRuled | None], Any]] = {"cond": _run_cond, "scan": _run_scan}
+_CONTROL: dict[str, Callable[..., Any]] = {"cond": _run_cond, "scan": _run_scan}

@@ -8,31 +8,44 @@ from typing import Any, Self
 
 import tensorflow as tf
 
+from whence.backends.tensorflow.composites import Composite
 from whence.backends.tensorflow.gradient import pull, with_pullback
-from whence.backends.tensorflow.graph import emit, emit_graph, has_custom_gradient
+from whence.backends.tensorflow.graph import Both, Values, Visit, emit, emit_graph, has_custom_gradient
 from whence.backends.tensorflow.kinds import kind_of
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
-from whence.core.errors import CapabilityError
 from whence.core.model import Edit, Leaf, Model
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, OpCall, Rule, RuleSet
+from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.tree import flatten
 
 
 class GraphOp(OpCall):
-    """One operation of the traced graph at the values it meets in ours."""
+    """One operation of the traced graph, or a composite of several, at the values it meets in ours."""
 
-    def __init__(self, operation: Any, inputs: Sequence[Tensor], data: tuple[int, ...]) -> None:
+    def __init__(self, operation: Any, inputs: Sequence[Tensor], inputs0: Values | None, data: tuple[int, ...]) -> None:
         self._operation = operation
-        self.name = "IdentityN with custom gradient" if has_custom_gradient(operation) else operation.type
-        self.kind, self.params = kind_of(operation, data)
+        if isinstance(operation, Composite):
+            self.name, self.kind, self.params = operation.operations[-1].type, operation.kind, operation.params
+        else:
+            self.name = "IdentityN with custom gradient" if has_custom_gradient(operation) else operation.type
+            self.kind, self.params = kind_of(operation, data)
         self.inputs, self.data = tuple(inputs), data
         self.outputs = self.call(*inputs)
+        if inputs0 is not None:
+            self.ref_inputs = tuple(inputs0)
+            self.ref_outputs = self.call(*inputs0)
 
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(emit(self._operation, inputs))
+        if not isinstance(self._operation, Composite):
+            return tuple(emit(self._operation, inputs))
+        values = dict(zip((x.name for x in self._operation.inputs), inputs, strict=True))
+        found: list[Tensor] = []
+        for operation in self._operation.operations:
+            found = emit(operation, [values[x.name] for x in operation.inputs])
+            values.update((x.name, y) for x, y in zip(operation.outputs, found, strict=True))
+        return tuple(found)
 
     def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         at = list(inputs)
@@ -57,41 +70,55 @@ class _RuledLeaf(TracedLeaf):
 class InterceptedModel(TensorflowModel):
     """``inner`` under ``rules``: same layers, same inputs, another derivative."""
 
-    def __init__(self, inner: TensorflowModel, rules: RuleSet, reference: Any, seen: _Seen | None = None) -> None:
-        if reference is not None:
-            raise CapabilityError(f"backward rules {rules.name!r} with a reference", received="a TensorFlow model",
-                                  valid="rules without a reference")
+    def __init__(self, inner: TensorflowModel, rules: RuleSet, seen: _Seen | None = None) -> None:
         super().__init__(inner.target, inner.options)
         self.store = inner.store
         self.inner, self.rules, self._seen = inner, rules, seen or _Seen()
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        reference: Reference | None = None,
+    ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
         leaves, structure = flatten(inputs)
+        leaves0 = [] if reference is None else flatten(reference.inputs)[0]
+        replaced = {} if reference is None else dict(reference.edits or {})
 
         def forward(*leaves: Tensor) -> list[Tensor]:
             output, tapped = self.inner.run(structure.unflatten(leaves), edits=edits, taps=taps)
             return [output, *(tapped[name] for name in taps)]
 
-        if tf.executing_eagerly():
-            output, *tapped = tf.function(lambda *x: self._emit(forward, x), autograph=False)(*leaves)
-        else:
-            output, *tapped = self._emit(forward, leaves)
+        def emitted(*both: Tensor) -> list[Tensor]:
+            own, beside = both[: len(leaves)], both[len(leaves) :]
+            return self._emit(forward, own, None if reference is None else beside, edits or {}, replaced)
+
+        found = tf.function(emitted, autograph=False)(*leaves, *leaves0) if tf.executing_eagerly() else emitted(
+            *leaves, *leaves0
+        )
+        if reference is None:
+            output, *tapped = found
+            return output, dict(zip(taps, tapped, strict=True))
+        count = len(found) // 2
+        output, *tapped = zip(found[:count], map(tf.stop_gradient, found[count:]), strict=True)
         return output, dict(zip(taps, tapped, strict=True))
 
-    def _emit(self, forward: Callable[..., list[Tensor]], leaves: Sequence[Tensor]) -> list[Tensor]:
-        """The forward pass on ``leaves``, its operations emitted into the graph under construction."""
+    def _emit(
+        self, forward: Callable[..., list[Tensor]], leaves: Values, leaves0: Values | None,
+        edits: Mapping[str, Edit], edits0: Mapping[str, Edit],
+    ) -> list[Tensor]:  # fmt: skip
+        """The forward pass on ``leaves``, and on the reference, its operations emitted into the graph in the making."""
         shapes = [tf.TensorSpec(x.shape, x.dtype) for x in leaves]
         traced = tf.function(forward, autograph=False).get_concrete_function(*shapes)
         captured = traced.captured_inputs
         # an edit brings in tensors of the graph around, which may depend on what is attributed; weights are eager
         data = [True] * len(leaves) + [not isinstance(x, tf.__internal__.EagerTensor) for x in captured]
         coverage = Coverage()
-        outputs = emit_graph(traced.graph, [*leaves, *captured], data, _visitor(self.rules, coverage))
+        beside = None if leaves0 is None else [*leaves0, *_captured_beside(captured, edits, edits0)]
+        outputs, outputs0 = emit_graph(
+            traced.graph, [*leaves, *captured], data, _visitor(self.rules, coverage), beside
+        )
         coverage.require(self.rules)
         self._seen.coverage = coverage
-        return outputs
+        return [*outputs, *(outputs0 or ())]
 
     @property
     def coverage(self) -> Coverage | None:
@@ -99,7 +126,7 @@ class InterceptedModel(TensorflowModel):
 
     @property
     def key(self) -> Any:
-        return (self.inner.key, "rules", self.rules.name)
+        return (self.inner.key, "rules", self.rules)
 
     def compile(self, leaf: Leaf, key: Any) -> Callable[..., Any]:
         compiled = super().compile(leaf, key)
@@ -109,7 +136,7 @@ class InterceptedModel(TensorflowModel):
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
         again, rules, seen = self.inner._weak(), self.rules, _Seen()
-        return _RuledLeaf(lambda *tensors: leaf(InterceptedModel(again(), rules, None, seen).run, *tensors), seen)
+        return _RuledLeaf(lambda *tensors: leaf(InterceptedModel(again(), rules, seen).run, *tensors), seen)
 
     # -- as the model inside ---------------------------------------------------------------------------------
     @property
@@ -119,7 +146,7 @@ class InterceptedModel(TensorflowModel):
     def with_options(self, **changes: Any) -> Model:
         inner = self.inner.with_options(**changes)
         assert isinstance(inner, TensorflowModel)
-        return InterceptedModel(inner, self.rules, None)
+        return InterceptedModel(inner, self.rules)
 
     def layers(self) -> tuple[str, ...]:
         return self.inner.layers()
@@ -136,14 +163,24 @@ class InterceptedModel(TensorflowModel):
             yield self
 
 
-def _visitor(rules: RuleSet, coverage: Coverage) -> Callable[[Any, list[Tensor], tuple[int, ...]], list[Tensor]]:
-    def visit(operation: Any, inputs: list[Tensor], data: tuple[int, ...]) -> list[Tensor]:
-        op = GraphOp(operation, inputs, data)
+def _captured_beside(captured: Values, edits: Mapping[str, Edit], edits0: Mapping[str, Edit]) -> list[Tensor]:
+    """What the reference has for tensors that the edits brought in from the graph around."""
+    # an edit that replaces a value does not read what it is given
+    replaced = {id(edit(None)): edits0[name](None) for name, edit in edits.items() if name in edits0}
+    return [replaced.get(id(x), x) for x in captured]
+
+
+def _visitor(rules: RuleSet, coverage: Coverage) -> Visit:
+    def visit(operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...]) -> Both:
+        op = GraphOp(operation, inputs, inputs0, data)
         # lists carry derivatives in ways of their own
         lists = any(x.dtype == tf.variant for x in (*op.inputs, *op.outputs))
-        rule = None if lists else rules.find(op)
-        (coverage.plain if rule is None else coverage.ruled)[op.name] += 1
-        return list(op.outputs) if rule is None else _under(rule, op)
+        has_none = lists or not any(x.dtype.is_floating for x in op.outputs)
+        rule = None if has_none else rules.find(op)
+        if op.kind != "discrete":
+            coverage.count(rules, op.name, "linear" if lists else op.kind, rule)
+        ys0 = None if op.ref_outputs is None else list(op.ref_outputs)
+        return list(op.outputs) if rule is None else _under(rule, op), ys0
 
     return visit
 

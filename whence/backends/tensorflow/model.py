@@ -58,10 +58,10 @@ class TensorflowModel(Model):
         target, make, options = reference(self.target), type(self), self.options
         return lambda: make(target(), options)
 
-    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+    def intercept(self, rules: RuleSet) -> Model:
         from whence.backends.tensorflow.intercept import InterceptedModel
 
-        return InterceptedModel(self, rules, reference)
+        return InterceptedModel(self, rules)
 
     # -- the model's weights -----------------------------------------------------------------------------
     def variables(self) -> Sequence[Any]:

@@ -2,136 +2,229 @@
 
 The mode sees every torch function, whether called through a module, a functional or a tensor method. An operation with
 a rule runs inside an ``autograd.Function`` whose backward is the rule; autograd does the rest. Parameters are frozen
-while a model is explained, so ``requires_grad`` says whether a value depends on the input.
+while a model is explained, so ``requires_grad`` says whether a value depends on the input. A reference runs first,
+under the same mode, and leaves the values of its operations in the order in which the input will meet them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as functional
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from whence.backends.torch.compositions import composed
+from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of
 from whence.backends.torch.model import TorchModel, uncompiled
+from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
-from whence.core.errors import CapabilityError, CoverageError
+from whence.backends.torch.pointwise import Composed, Key, key_of
+from whence.backends.torch.recorded import Call, TorchOp, floating
+from whence.core.errors import CoverageError
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, OpCall, Rule, RuleSet
+from whence.core.rule import Coverage, Reference, Rule, RuleSet
 
-RELUS = {torch.relu, torch.relu_, functional.relu, functional.relu_, torch.Tensor.relu, torch.Tensor.relu_}
-CLAMPS = {torch.clamp, torch.clamp_, torch.clip, torch.clip_, torch.clamp_min, torch.clamp_min_,
-          torch.Tensor.clamp, torch.Tensor.clamp_, torch.Tensor.clip, torch.Tensor.clip_,
-          torch.Tensor.clamp_min, torch.Tensor.clamp_min_}  # fmt: skip
-MAXIMA = {torch.maximum, torch.max, torch.Tensor.maximum, torch.Tensor.max}
-RELU_NODES = ("ReluBackward", "ClampMinBackward", "ThresholdBackward")
+RELU_NODES = ("relubackward", "clampminbackward", "thresholdbackward")
 """Autograd's names for a relu that was not intercepted, from a scripted module say."""
 
 
-@dataclass
-class TorchOp(OpCall):
-    """One torch operation on its tensor inputs."""
-
-    kind: str
-    name: str
-    params: Mapping[str, Any]
-    inputs: tuple[Tensor, ...]
-    data: tuple[int, ...]
-    function: Callable[..., Tensor]
-    outputs: tuple[Tensor, ...] = ()
-
-    def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.function(*inputs),)
-
-    def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        def on_data(*data: Tensor) -> Tensor:
-            full = list(inputs)
-            for i, x in zip(self.data, data, strict=True):
-                full[i] = x
-            return self.function(*full)
-
-        found = dict(zip(self.data, ops.vjp(on_data, *(inputs[i] for i in self.data))[1](cotangents[0]), strict=True))
-        return tuple(found.get(i) for i in range(len(inputs)))
-
-
 class _Ruled(torch.autograd.Function):
-    """An operation whose backward is a rule."""
+    """An operation whose backward is a rule; where there is none, the operation is on the way to a reference."""
 
     @staticmethod
-    def forward(ctx: Any, op: TorchOp, rule: Rule, *inputs: Tensor) -> Tensor:
-        op.inputs = tuple(x.detach() for x in inputs)
-        op.outputs = tuple(y.detach() for y in op.call(*op.inputs))
+    def forward(ctx: Any, op: TorchOp, rule: Rule | None, run: Callable[[], Any], *inputs: Tensor) -> Any:
+        leaves, ctx.form = tree_flatten(run())
+        # a view could not be written on in place by the caller
+        leaves = [y.clone() if isinstance(y, torch.Tensor) and y._is_view() else y for y in leaves]
+        op.keep(inputs, floating(leaves))
         ctx.op, ctx.rule = op, rule
-        return op.outputs[0].clone()
+        ctx.at = [i for i, y in enumerate(leaves) if isinstance(y, torch.Tensor) and y.is_floating_point()]
+        op.form = ctx.form
+        return tuple(leaves)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *ctx.rule(ops, ctx.op, cotangents))
+        assert ctx.rule is not None
+        return (None, None, None, *ctx.rule(ops, ctx.op, [cotangents[i] for i in ctx.at]))
 
 
 class _Intercept(TorchFunctionMode):
-    """Runs each torch function with its rule, if it has one, and counts what it sees."""
+    """Runs each torch function with its rule, if it has one, and counts what it sees.
 
-    def __init__(self, rules: RuleSet, coverage: Coverage) -> None:
+    ``tape`` holds the operations of the reference: written while ``replays`` is false, read while it is true.
+    """
+
+    def __init__(self, rules: RuleSet, coverage: Coverage, tape: list[TorchOp] | None, replays: bool) -> None:
         super().__init__()
-        self.rules, self.coverage = rules, coverage
+        self.rules, self.coverage, self.tape, self.replays = rules, coverage, tape, replays
+        self.met = 0
+        self.inside: list[Any] = []
+        self.held: list[Tensor] = []
+        self.affine: dict[Key, tuple[Call, dict[str, Any]]] | None = {} if rules.find(_probe("affine")) else None
+        self.composed = Composed() if rules.find(_probe("elementwise")) is not None else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        op = _recognised(func, args, kwargs)
-        rule = None if op is None else self.rules.find(op)
-        if op is None or rule is None:
-            output = func(*args, **kwargs)
-            if isinstance(output, torch.Tensor) and output.requires_grad:
-                self.coverage.plain[_name(func)] += 1
-            return output
-        self.coverage.ruled[op.name] += 1
-        if not _in_place(func, args, kwargs):
-            return _Ruled.apply(op, rule, *op.inputs)
-        # the old values go on through the rule, the user's tensor takes the new ones
-        return op.inputs[0].copy_(_Ruled.apply(op, rule, *(x.clone() for x in op.inputs)))
+        name = canonical(func)
+        if name in _ASKED or not any(map(self._depends, _tensors((args, kwargs)))):
+            return func(*args, **kwargs)
+        # a method of Tensor that calls the method of its parent comes here twice
+        inside = composed(name, args, kwargs) or (opened(func) if func not in self.inside else None)
+        if inside is None:
+            return self._called(name, Call(func, args, kwargs))
+        self.inside.append(func)
+        try:
+            with self:
+                return inside(*args, **kwargs)
+        finally:
+            self.inside.pop()
+
+    def _depends(self, x: Tensor) -> bool:
+        return x.requires_grad or (self.composed is not None and not x.is_floating_point() and self.composed.depends(x))
+
+    def _called(self, name: str, call: Call) -> Any:
+        written, kwargs = _in_place(call.function), dict(call.kwargs)
+        dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
+        data = tuple(i for i in dependent if call.tensors[i].requires_grad)
+        kind, params = kind_of(name, call.args, kwargs, dependent)
+        op = TorchOp(kind, _name(call.function), params, data, _pure(call, written))
+        inputs: Sequence[Tensor] = call.tensors
+        root = None
+        if self.composed is not None and name in VALUE_BY_VALUE and not written:
+            root = self.composed.root(call, dependent)
+        if root is not None and kind not in ("linear", "discrete") and (len(dependent) > 1 or not data):
+            function, kinked = self.composed.function(call, root)  # type: ignore[union-attr]
+            op = TorchOp("elementwise", op.name, {"kinked": kinked}, (0,), function)
+            inputs = (self.composed.tensor(root),)  # type: ignore[union-attr]
+        if self.affine is not None and name == "add" and len(data) == 1 and not written:
+            op, inputs = self._with_bias(op, call, data[0])
+        rule = self.rules.find(op) if op.data else None
+        if rule is None or (op.kind == "opaque" and not _differentiable(call)):
+            output = call.function(*call.args, **call.kwargs)
+            if _has_gradient(output):
+                self.coverage.count(self.rules, op.name, op.kind, None)
+        else:
+            self.coverage.count(self.rules, op.name, op.kind, rule)
+            # the old values go on through the rule, the user's tensor takes the new ones
+            output = self._under(rule, op, call, [x.clone() if written else x for x in inputs], written)
+            output = call.args[0].copy_(output) if written else output
+        if self.affine is not None and op.kind == "affine" and op.params.get("bias") is None:
+            self.affine[key_of(output)] = call, dict(op.params)
+            self.held.append(output)
+        if root is not None and isinstance(output, torch.Tensor):
+            self.composed.add(output, call, root)  # type: ignore[union-attr]
+        return output
+
+    def _with_bias(self, op: TorchOp, call: Call, at: int) -> tuple[TorchOp, Sequence[Tensor]]:
+        """A constant added to an affine operation's output, as that operation with a bias."""
+        assert self.affine is not None
+        before = self.affine.get(key_of(call.tensors[at]))
+        constants = [x for i, x in enumerate(call.tensors) if i != at]
+        if before is None or len(constants) != 1 or "alpha" in call.kwargs:
+            return op, call.tensors
+        product, params = before
+        inputs = (*product.tensors, constants[0])
+
+        def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return (product(*tensors[:-1]) + tensors[-1],)
+
+        data = tuple(i for i, x in enumerate(product.tensors) if x.requires_grad)
+        return TorchOp("affine", op.name, {**params, "bias": len(inputs) - 1}, data, run), inputs
+
+    def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor], written: bool) -> Any:
+        if self.tape is not None and self.replays:
+            op.reference = self._reference(op, inputs)
+        elif self.tape is not None:
+            self.tape.append(op)
+
+        def run() -> Any:
+            return call(*(x.detach().clone() if written else x.detach() for x in call.tensors))
+
+        flat = _Ruled.apply(op, rule if self.tape is None or self.replays else None, run, *inputs)
+        return tree_unflatten(list(flat), op.form)
+
+    def _reference(self, op: TorchOp, inputs: Sequence[Tensor]) -> TorchOp:
+        """The same operation where the reference met it."""
+        assert self.tape is not None
+        found = self.tape[self.met] if self.met < len(self.tape) else None
+        self.met += 1
+        if found is None or (found.name, found.kind) != (op.name, op.kind) or _shapes(found.inputs) != _shapes(inputs):
+            raise CoverageError(
+                f"backward rules {self.rules.name!r}",
+                received="a baseline that takes another way through the model: where the input meets "
+                f"{op.name}, it meets {'nothing' if found is None else found.name}",
+                valid="a baseline for which the model runs the same operations on the same shapes",
+            )
+        return found
 
 
-def _recognised(func: Any, args: Any, kwargs: Any) -> TorchOp | None:
-    """The operation as an ``OpCall``, where it depends on the input and its kind has rules."""
-    x = args[0] if args else kwargs.get("input")
-    if not isinstance(x, torch.Tensor) or not x.requires_grad:
-        return None
-    rest = args[1:]
-    if func in CLAMPS:
-        low = rest[0] if rest else kwargs.get("min")
-        high = rest[1] if len(rest) > 1 else kwargs.get("max")
-        is_relu = high is None and not isinstance(low, torch.Tensor) and low == 0
-    elif func in MAXIMA:
-        other = rest[0] if rest else kwargs.get("other")
-        is_relu = isinstance(other, torch.Tensor) and not other.requires_grad and not bool(other.any())
-    else:
-        is_relu = func in RELUS
-    return TorchOp("relu", _name(func), {}, (x,), (0,), torch.relu) if is_relu else None
+_ABOUT = """get set size dim ndimension numel nelement is_floating_point is_complex is_contiguous stride storage_offset
+    data_ptr item tolist numpy array len bool int index contains repr str format hash iter deepcopy reduce_ex dir
+    requires_grad_ retain_grad register_hook element_size get_device is_same_size is_nonzero"""
+_ASKED = frozenset(_ABOUT.split())
+"""What tells about a tensor, or does nothing to its value."""
 
 
-def _in_place(func: Any, args: Any, kwargs: Any) -> bool:
-    if func is functional.relu:
-        return bool(args[1] if len(args) > 1 else kwargs.get("inplace", False))
-    return str(getattr(func, "__name__", "")).endswith("_") and not str(func.__name__).endswith("__")
+def _probe(kind: str) -> TorchOp:
+    """An operation of a kind, to ask whether it has a rule."""
+    return TorchOp(kind, kind, {}, (), floating)
 
 
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """Tensors among arguments, in lists too."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, (tuple, list)):
+        for part in tree:
+            yield from _tensors(part)
+    elif isinstance(tree, dict):
+        yield from _tensors(tuple(tree.values()))
+
+
+def _pure(call: Call, written: bool) -> Callable[..., tuple[Tensor, ...]]:
+    """The call as a function of its tensors that leaves them as they are."""
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return floating(call(tensors[0].clone(), *tensors[1:]) if written else call(*tensors))
+
+    return run
+
+
+def _differentiable(call: Call) -> bool:
+    """Whether a call of something unknown gives tensors that have a derivative."""
+    return not _in_place(call.function) and _has_gradient(call.function(*call.args, **call.kwargs))
+
+
+def _has_gradient(output: Any) -> bool:
+    return any(x.requires_grad for x in floating(output))
+
+
+def _in_place(func: Any) -> bool:
+    name = str(getattr(func, "__name__", ""))
+    return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name[3:-2] in _OPERATORS)
+
+
+_OPERATORS = ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor", "div", "floordiv", "mod", "matmul")
+
+
+@cache
 def _name(func: Any) -> str:
     return str(resolve_name(func) or getattr(func, "__name__", func))
+
+
+def _shapes(tensors: Sequence[Tensor]) -> list[torch.Size]:
+    return [x.shape for x in tensors]
 
 
 class InterceptedModel(TorchModel):
     """A model whose ``run`` has the derivatives of a rule set."""
 
-    def __init__(self, base: TorchModel, rules: RuleSet, reference: Any = None) -> None:
-        if reference is not None:
-            raise CapabilityError(
-                "a reference beside the input", received=f"rules {rules.name!r}", valid="rules of the input alone"
-            )
+    def __init__(self, base: TorchModel, rules: RuleSet) -> None:
         # compiled code does not come by the mode: go on with the module that was compiled
         target = uncompiled(base.target) if isinstance(base.target, torch.nn.Module) else base.target
         self.base = type(base)(target, base.options)
@@ -162,30 +255,53 @@ class InterceptedModel(TorchModel):
             yield self
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self,
+        inputs: Any,
+        *,
+        edits: Mapping[str, Edit] | None = None,
+        taps: Sequence[str] = (),
+        reference: Reference | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
         if not torch.is_grad_enabled():
+            found = self.base.run(inputs, edits=edits, taps=taps)
+            beside = None if reference is None else self.base.run(reference.inputs, edits=reference.edits, taps=taps)
+        else:
+            tape: list[TorchOp] | None = None
+            beside = None
+            if reference is not None:
+                tape, given = [], _tracked(reference, inputs)
+                beside = self._run(given.inputs, given.edits, taps, Coverage(), tape, replays=False)
+            coverage = Coverage()
+            found = self._run(inputs, edits, taps, coverage, tape, replays=True)
+            if found[0].requires_grad:
+                self._audit(found[0])
+                coverage.require(self.rules)
+                self.coverage.replace(coverage)
+        if beside is None:
+            return found
+        pairs = {name: (x, beside[1][name].detach()) for name, x in found[1].items()}
+        return (found[0], beside[0].detach()), pairs
+
+    def _run(
+        self, inputs: Any, edits: Mapping[str, Edit] | None, taps: Sequence[str], coverage: Coverage,
+        tape: list[TorchOp] | None, *, replays: bool,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        with _Intercept(self.rules, coverage, tape, replays):
             return self.base.run(inputs, edits=edits, taps=taps)
-        coverage = self.coverage
-        coverage.clear()
-        with _Intercept(self.rules, coverage):
-            output, tapped = self.base.run(inputs, edits=edits, taps=taps)
-        if output.requires_grad:
-            self._audit(output)
-            coverage.require(self.rules)
-        return output, tapped
 
     def _audit(self, output: Tensor) -> None:
         """Raise where autograd recorded an operation that has a rule but was not intercepted."""
-        relu = TorchOp("relu", "relu", {}, (), (), torch.relu)
-        if self.rules.find(relu) is None:
-            return
-        escaped = sorted({node.name() for node in _nodes(output.grad_fn) if node.name().startswith(RELU_NODES)})
+        names = {node.name() for node in _nodes(output.grad_fn)}
+        if self.rules.fallback is not None:
+            escaped = {name for name in names if not _is_linear(name)}
+        else:
+            ruled = self.rules.find(_probe("relu")) is not None
+            escaped = {name for name in names if ruled and name.lower().startswith(RELU_NODES)}
         if escaped:
             raise CoverageError(
                 f"backward rules {self.rules.name!r}",
-                received=f"operations that escaped: {', '.join(escaped)}",
-                valid="the model before torch.jit, without compiled custom operations",
+                received=f"operations that escaped: {', '.join(sorted(escaped))}",
+                valid="the model before torch.jit, without compiled or custom autograd functions",
             )
 
     def _binder(self) -> Callable[[Any], Model]:
@@ -198,6 +314,24 @@ class InterceptedModel(TorchModel):
             return bound
 
         return bind
+
+
+def _tracked(reference: Reference, inputs: Any) -> Reference:
+    """The reference as leaves of a graph wherever the input is, which is how dependence on it is known."""
+
+    def leaf(x: Tensor, like: Tensor) -> Tensor:
+        return x.detach().requires_grad_(like.requires_grad)
+
+    def edited(edit: Edit) -> Edit:
+        return lambda x: edit(x).detach().requires_grad_()
+
+    edits = {name: edited(edit) for name, edit in (reference.edits or {}).items()}
+    return Reference(tree_map(leaf, reference.inputs, inputs), edits)
+
+
+def _is_linear(node: str) -> bool:
+    plain = node.rpartition("::")[2].lower().rstrip("0123456789")
+    return plain in ("_ruledbackward", "accumulategrad") or plain.removesuffix("backward") in LINEAR_NODES
 
 
 def _nodes(root: Any) -> Iterator[Any]:

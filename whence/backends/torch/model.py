@@ -49,10 +49,10 @@ class TorchModel(Model):
     def place(self, value: Any) -> Tensor:
         return ops.asarray(value)
 
-    def intercept(self, rules: RuleSet, reference: Any = None) -> Model:
+    def intercept(self, rules: RuleSet) -> Model:
         from whence.backends.torch.intercept import InterceptedModel
 
-        return InterceptedModel(self, rules, reference)
+        return InterceptedModel(self, rules)
 
     def _call(self, inputs: Any, function: Callable[..., Any] | None = None) -> Tensor:
         args, kwargs = self._arguments(_own(inputs, channels_last=self._convolves()))

@@ -1,0 +1,58 @@
+"""Backward rules, operation by operation: complete on every framework, and the same numbers on all."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.agreement import PROMISED, difference
+from tests.rule_nets.table import PAGE, page
+from tests.rule_nets.worker import FRAMEWORKS, in_process
+
+WITHOUT_A_RULE = {"mlp, cumulative product"}
+"""The networks that go by the path rule, so that it is compared as well."""
+
+
+SPELLED_OTHERWISE = {"mlp, hard_sigmoid/lrp gamma"}
+"""relu6(x + 3) / 6 in JAX and TensorFlow: the 3 absorbs relevance, which PyTorch's one function does not show."""
+
+
+@cache
+def found(framework: str, dtype: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return in_process(framework, dtype, Path(mkdtemp()) / "found.npz")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_attributions_add_up(framework: str) -> None:
+    arrays, met = found(framework, "float64")
+    gaps = {key: float(gap.max()) for key, gap in arrays.items() if key.endswith("deep_lift/gap")}
+    assert len(gaps) > 40 and {key: gap for key, gap in gaps.items() if gap > 1e-8} == {}
+    fallen = {key.partition("/")[0] for key, counts in met.items() if counts["fallback"]}
+    assert fallen == WITHOUT_A_RULE
+    ruled = {key.split("/")[0] for key, counts in met.items() if key.endswith("deep_lift") and counts["ruled"]}
+    assert ruled | fallen == {key.split("/")[0] for key in met}
+
+
+@pytest.mark.parametrize("dtype", PROMISED)
+@pytest.mark.parametrize("framework", FRAMEWORKS[1:])
+def test_frameworks_agree(framework: str, dtype: str) -> None:
+    torch, other = found("torch", dtype)[0], found(framework, dtype)[0]
+    assert torch.keys() == other.keys()
+    apart = {}
+    for key in torch:
+        if key.endswith(("/gap", "/output")) or key in SPELLED_OTHERWISE:
+            continue
+        outputs = (arrays[key.split("/")[0] + "/output"] for arrays in (torch, other))
+        allowed, gap = max(PROMISED[dtype], 20 * difference(*outputs)), difference(torch[key], other[key])
+        if gap > allowed:
+            apart[key] = f"{gap:.1e}, allowed {allowed:.1e}"
+    assert not apart
+
+
+def test_the_page_of_operations_says_what_is_met() -> None:
+    assert PAGE.read_text() == page({framework: found(framework, "float64")[1] for framework in FRAMEWORKS})

@@ -1,0 +1,151 @@
+"""Operations that a program spells out in several steps, found again: gelu, softmax, log_softmax, logsumexp.
+
+A composite is put behind the last of its steps and writes what that wrote. The steps stay; where nothing else reads
+them, the compiler drops them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from whence.backends.jax.kinds import KINKED, UNIFORM, VALUE_BY_VALUE
+from whence.backends.jax.steps import Slot, Step
+from whence.core.ops import Tensor
+from whence.core.pointwise import Pointwise
+
+RESHAPES = UNIFORM | {"transpose"}
+SHIFTS = RESHAPES | {"stop_gradient", "max", "select_n"}
+"""What the maximum goes through on its way to be subtracted."""
+
+
+@dataclass
+class Composite(Step):
+    """Several steps as one operation on the root, which is its first input; the others are what the steps read."""
+
+    steps: tuple[Step, ...] = ()
+
+    def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        values = dict(zip(self.inputs, xs, strict=True))
+        for step in self.steps:
+            values.update(zip(step.outputs, step.call(*(values[slot] for slot in step.inputs)), strict=True))
+        return tuple(values[slot] for slot in self.outputs)
+
+
+class Composites:
+    """Looks at the steps of a program in order."""
+
+    def __init__(self, avals: Sequence[Any]) -> None:
+        self.avals = avals
+        self.pointwise = Pointwise()
+        self.made_by: dict[Slot, Step] = {}
+
+    def look(self, step: Step) -> Step:
+        """The step itself, or the composite that it completes."""
+        found = self._elementwise(step) or self._of_softmax(step) or self._with_bias(step) or step
+        self.made_by.update((slot, step) for slot in step.outputs)
+        return found
+
+    # -- elementwise ---------------------------------------------------------------------------------------------
+    def _elementwise(self, step: Step) -> Step | None:
+        name = step.name
+        if (name not in VALUE_BY_VALUE and step.kind != "elementwise") or not step.data or len(step.outputs) != 1:
+            return None
+        data = [step.inputs[i] for i in step.data]
+        if any(self.avals[slot].shape != self.avals[step.outputs[0]].shape for slot in data):
+            return None
+        root = self.pointwise.root(data, self._is_floating)
+        if not isinstance(root, int):
+            return None
+        self.pointwise.add(step.outputs[0], root)
+        if step.kind in ("linear", "discrete", "relu") or data == [root]:
+            return None
+        return self._composite("elementwise", step, root, {})
+
+    def _is_floating(self, slot: Any) -> bool:
+        return bool(jnp.issubdtype(self.avals[slot].dtype, jnp.floating))
+
+    # -- softmax and its logarithm ---------------------------------------------------------------------------------
+    def _of_softmax(self, step: Step) -> Step | None:
+        if step.name == "div" and step.kind == "div":
+            return self._quotient(step)
+        if step.name == "log":
+            found = self._log_of_sum(step.inputs[0])
+            return None if found is None else self._composite("logsumexp", step, found[0], {"axis": found[1]})
+        if step.name == "sub" and len(step.data) == 2:
+            inner = self._behind(step.inputs[1], "log")
+            found = None if inner is None else self._log_of_sum(inner.inputs[0])
+            if found is not None and found[0] == step.inputs[0]:
+                return self._composite("log_softmax", step, self._unshifted(found[0]), {"axis": found[1]})
+        return None
+
+    def _quotient(self, step: Step) -> Step | None:
+        """exp(s) / sum(exp(s)), or the same with the sum taken from it in any shape."""
+        top, total = self.made_by.get(step.inputs[0]), self._behind(step.inputs[1], "reduce_sum")
+        if top is None or top.name != "exp" or total is None or total.inputs[0] != step.inputs[0]:
+            return None
+        return self._composite("softmax", step, self._unshifted(top.inputs[0]), {"axis": tuple(total.params["axes"])})
+
+    def _log_of_sum(self, slot: Slot) -> tuple[Slot, tuple[int, ...]] | None:
+        """Root and axes, where the value is sum(exp(root))."""
+        # the absolute value is there for signed sums
+        total = self._behind(slot, "reduce_sum", past=RESHAPES | {"abs"})
+        top = None if total is None else self.made_by.get(total.inputs[0])
+        if total is None or top is None or top.name != "exp":
+            return None
+        return top.inputs[0], tuple(total.params["axes"])
+
+    def _unshifted(self, slot: Slot) -> Slot:
+        """What stands behind x - max(x), which keeps an exponential from overflowing."""
+        step = self.made_by.get(slot)
+        if step is None or step.name != "sub":
+            return slot
+        shift = self.made_by.get(step.inputs[1])
+        while shift is not None and shift.name in SHIFTS:
+            shift = self.made_by.get(shift.inputs[shift.data[-1]] if shift.data else shift.inputs[0])
+        is_max = shift is not None and shift.name == "reduce_max" and shift.inputs[0] == step.inputs[0]
+        return step.inputs[0] if is_max else slot
+
+    def _behind(self, slot: Slot, name: str, past: frozenset[str] = RESHAPES) -> Step | None:
+        """The operation of that name that made the value, changes of shape aside."""
+        step = self.made_by.get(slot)
+        while step is not None and step.name in past:
+            step = self.made_by.get(step.inputs[0])
+        return step if step is not None and step.name == name else None
+
+    # -- affine ------------------------------------------------------------------------------------------------------
+    def _with_bias(self, step: Step) -> Step | None:
+        """A constant added to a product with constant weights."""
+        before = self.made_by.get(step.inputs[step.data[0]]) if step.name == "add" and len(step.data) == 1 else None
+        if before is None or before.kind != "affine":
+            return None
+        composite = self._composite("affine", step, before.inputs[before.data[0]], {})
+        if composite is not None:
+            constant = step.inputs[1 - step.data[0]]
+            composite.params = {"conv": before.name.startswith("conv"), "bias": composite.inputs.index(constant)}
+        return composite
+
+    # -- putting together ----------------------------------------------------------------------------------------------
+    def _composite(self, kind: str, last: Step, root: Slot, params: dict[str, Any]) -> Composite | None:
+        steps = [*self._between(last, root, set()), last]
+        inside = {slot for step in steps for slot in step.outputs}
+        read = dict.fromkeys(slot for step in steps for slot in step.inputs if slot not in inside and slot != root)
+        inputs = (root, *read)
+        kinked = any(step.name in KINKED or step.params.get("kinked") for step in steps)
+        return Composite(
+            last.primitive, {**params, "kinked": kinked}, inputs, last.outputs, (0,), kind,
+            last.name if kind == "elementwise" else kind,
+            tuple(self.avals[slot] for slot in inputs), steps=tuple(steps),
+        )  # fmt: skip
+
+    def _between(self, step: Step, root: Slot, seen: set[int]) -> Iterator[Step]:
+        """Steps on the way from the root to a step, in the order in which they run."""
+        for slot in step.inputs:
+            before = self.made_by.get(slot)
+            if slot != root and before is not None and before.data and id(before) not in seen:
+                seen.add(id(before))
+                yield from self._between(before, root, seen)
+                yield before

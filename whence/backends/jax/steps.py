@@ -1,0 +1,39 @@
+"""One operation of a traced program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whence.core.ops import Tensor
+from whence.core.rule import Rule
+
+Slot = int
+"""Where a value is kept while a program runs."""
+
+
+@dataclass
+class Step:
+    """One operation: what it reads, what it writes, which inputs depend on the data."""
+
+    primitive: Any
+    params: Mapping[str, Any]
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    data: tuple[int, ...]
+    kind: str
+    name: str
+    avals: tuple[Any, ...]
+    mark: str | None = None
+    rule: Rule | None = None
+    bodies: tuple[Any, ...] = ()
+    """Programs of a loop's body or of branches, where some operation in them has a rule."""
+
+    def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        """The operation at these inputs."""
+        bound = self.primitive.get_bind_params(self.params)
+        # jax before 0.7 gives a pair of functions and parameters
+        functions, params = bound if isinstance(bound, tuple) else ((), bound)
+        found = self.primitive.bind(*functions, *xs, **params)
+        return tuple(found) if self.primitive.multiple_results else (found,)

@@ -1,0 +1,106 @@
+"""Operations that a graph spells out in several, found again: ``x * sigmoid(x)`` is one elementwise operation on x."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from whence.backends.tensorflow.kinds import KINKED, VALUE_BY_VALUE, kind_of
+from whence.core.pointwise import Pointwise
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Operations that make one, the last of which gives its output; ``inputs`` are tensors, the root first."""
+
+    kind: str
+    operations: Sequence[Any]
+    inputs: Sequence[Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Composite]:
+    """What operations complete, by their names; ``reached`` are the tensors that depend on the attributed input."""
+    pointwise, found = Pointwise(), {}
+    tensors = {x.name: x for operation in order for x in operation.outputs}
+    tensors.update((x.name, x) for operation in order for x in operation.inputs)
+    for operation in order:
+        spelled = _of_softmax(operation) or _with_bias(operation, reached)
+        if spelled is not None and spelled.inputs[0].name in reached:
+            found[operation.name] = spelled
+        depends = [x for x in operation.inputs if x.name in reached]
+        if operation.type not in VALUE_BY_VALUE or not depends or _shapes(depends) != _shapes(operation.outputs):
+            continue
+        root = pointwise.root([x.name for x in depends], lambda name: tensors[name].dtype.is_floating)
+        if not isinstance(root, str):
+            continue
+        pointwise.add(operation.outputs[0].name, root)
+        kind, _ = kind_of(operation, [i for i, x in enumerate(operation.inputs) if x.name in reached])
+        alone = [x.name for x in depends] == [root]
+        if operation.name not in found and kind not in ("linear", "discrete", "relu") and not alone:
+            found[operation.name] = _composite(operation, tensors[root], reached)
+    return found
+
+
+def _of_softmax(last: Any) -> Composite | None:
+    """exp(s) / sum(exp(s)), log(sum(exp(s))) and s - log(sum(exp(s))), of the root s."""
+    match last.type:
+        case "RealDiv":
+            top, total = (x.op for x in last.inputs)
+            if total.type == "Sum" and total.inputs[0].name == last.inputs[0].name and top.type == "Exp":
+                return _summed("softmax", top, total, last)
+        case "Log" if last.inputs[0].op.type == "Sum" and last.inputs[0].op.inputs[0].op.type == "Exp":
+            total = last.inputs[0].op
+            return _summed("logsumexp", total.inputs[0].op, total, last)
+        case "Sub" if last.inputs[1].op.type == "Log":
+            whole = _of_softmax(last.inputs[1].op)
+            if whole is not None and whole.inputs[0].name == last.inputs[0].name:
+                top, total, log = whole.operations
+                return _summed("log_softmax", top, total, log, last)
+    return None
+
+
+def _with_bias(last: Any, reached: Collection[str]) -> Composite | None:
+    """A constant added to a product with constant weights."""
+    if last.type not in ("BiasAdd", "AddV2", "Add"):
+        return None
+    for product, constant in (tuple(last.inputs), tuple(last.inputs)[::-1]):
+        data = [i for i, x in enumerate(product.op.inputs) if x.name in reached]
+        if constant.name not in reached and data and kind_of(product.op, data)[0] == "affine":
+            x = product.op.inputs[data[0]]
+            weights = [w for w in product.op.inputs if w.name != x.name]
+            params = {"conv": "Conv" in product.op.type, "bias": 1 + len(weights)}
+            return Composite("affine", (product.op, last), (x, *weights, constant), params)
+    return None
+
+
+def _summed(kind: str, *steps: Any) -> Composite | None:
+    axes = tf.get_static_value(steps[1].inputs[1])
+    if axes is None:
+        return None
+    axis = tuple(int(a) for a in axes.reshape(-1))
+    return Composite(kind, steps, (steps[0].inputs[0], steps[1].inputs[1]), {"axis": axis})
+
+
+def _shapes(tensors: Sequence[Any]) -> set[tuple[Any, ...]]:
+    return {tuple(x.shape.as_list()) if x.shape.rank is not None else (x.name,) for x in tensors}
+
+
+def _composite(last: Any, root: Any, reached: Collection[str]) -> Composite:
+    steps = [*_between(last, root, reached, set()), last]
+    inside = {x.name for operation in steps for x in operation.outputs}
+    read = {x.name: x for operation in steps for x in operation.inputs if x.name not in {*inside, root.name}}
+    kinked = any(operation.type in KINKED for operation in steps)
+    return Composite("elementwise", steps, (root, *read.values()), {"kinked": kinked})
+
+
+def _between(operation: Any, root: Any, reached: Collection[str], seen: set[str]) -> Iterator[Any]:
+    """Operations on the way from the root to one, in the order in which they run."""
+    for x in operation.inputs:
+        if x.name != root.name and x.name in reached and x.op.name not in seen:
+            seen.add(x.op.name)
+            yield from _between(x.op, root, reached, seen)
+            yield x.op
