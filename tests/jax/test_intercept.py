@@ -163,7 +163,6 @@ def test_half_precision_and_integers() -> None:
     assert found.dtype == jnp.bfloat16 and jnp.array_equal(found[:, 1], (x[:, 1] > 0) * ids)
 
 
-
 def test_the_users_module_keeps_its_class() -> None:
     net = NnxNet()
     whence.Saliency(layer="hidden").explain(whence.wrap(net).intercept(GUIDED_RELU), images(), 1)

@@ -63,9 +63,7 @@ def mobile(dtype: str) -> Any:
 
     def conv(x: Array, kernel: Array, padding: str, groups: int = 1) -> Array:
         axes = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x, kernel, (1, 1), padding, dimension_numbers=axes, feature_group_count=groups
-        )
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=axes, feature_group_count=groups)
 
     def model(x: Array) -> Array:
         x = nn.hard_swish(conv(x, w["stem"], "VALID") * w["factor"] + w["offset"])

@@ -49,9 +49,10 @@ def rescale_relu(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangen
     ((i, x, x0),) = _data(op)
     (y,), (y0,), (g,) = op.outputs, op.ref_outputs or (), cotangents
     change = x - x0
-    active = ops.astype(x > 0, ops.dtype(x))
-    quotient = (y - y0) / ops.where(change == 0, ops.ones_like(change), change)
-    return _only(op, i, g * ops.where(change == 0, active, quotient))
+    same = change == 0
+    # at x = x0 the two operands of the quotient become 1 or 0, and 1
+    risen = ops.where(same, ops.astype(x > 0, ops.dtype(x)), y - y0)
+    return _only(op, i, g * risen / ops.where(same, ops.ones_like(change), change))
 
 
 def product(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:

@@ -12,9 +12,11 @@ from whence.core.rule import OpCall, RuleSet, kind_is
 
 
 def guided(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """max(vjp(g), 0): what is positive on the way back, where the unit was active (Springenberg et al. 2014)."""
-    plain = op.vjp(op.inputs, cotangents)
-    return tuple(None if g is None else ops.maximum(g, ops.zeros_like(g)) for g in plain)
+    """max(g, 0) where the unit was active (Springenberg et al. 2014)."""
+    (y,), (g,) = op.outputs, cotangents
+    # y > 0 where x > 0, and y is at hand
+    passed = ops.where(y > 0, ops.maximum(g, ops.zeros_like(g)), ops.zeros_like(g))
+    return tuple(passed if i in op.data else None for i in range(len(op.inputs)))
 
 
 def deconvnet(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:

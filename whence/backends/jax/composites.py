@@ -125,6 +125,7 @@ class Composites:
         composite = self._composite("affine", step, before.inputs[before.data[0]], {})
         if composite is not None:
             constant = step.inputs[1 - step.data[0]]
+            composite.name = before.name
             composite.params = {"conv": before.name.startswith("conv"), "bias": composite.inputs.index(constant)}
         return composite
 
@@ -137,7 +138,7 @@ class Composites:
         kinked = any(step.name in KINKED or step.params.get("kinked") for step in steps)
         return Composite(
             last.primitive, {**params, "kinked": kinked}, inputs, last.outputs, (0,), kind,
-            last.name if kind == "elementwise" else kind,
+            last.name if kind in ("elementwise", "affine") else kind,
             tuple(self.avals[slot] for slot in inputs), steps=tuple(steps),
         )  # fmt: skip
 

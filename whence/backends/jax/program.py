@@ -227,7 +227,9 @@ class _Builder:
             step.mark = self.mark(equation.params["name"])
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
-            step = self.composites.look(step)
+            whole = self.composites.look(step)
+            # a composite without a rule stays spelled out
+            step = whole if self.rule_of.find(whole) is not None else step
             real = any(jnp.issubdtype(self.avals[slot].dtype, jnp.inexact) for slot in outputs)
             step.rule = self.rule_of.find(step) if real and not step.bodies and step.kind != "call" else None
         if name not in BOUNDARIES and not step.bodies and step.rule is None:

@@ -21,6 +21,11 @@ class Composite:
     inputs: Sequence[Any]
     params: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """The operation that it is reported as: the product of an affine one, else the last."""
+        return str(self.operations[0 if self.kind == "affine" else -1].type)
+
 
 def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Composite]:
     """What operations complete, by their names; ``reached`` are the tensors that depend on the attributed input."""

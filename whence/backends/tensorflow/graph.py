@@ -7,7 +7,7 @@ traced graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -18,9 +18,17 @@ from whence.core.ops import Tensor
 Values = Sequence[Tensor]
 Both = tuple[list[Tensor], list[Tensor] | None]
 """Values for the input, and those for a reference beside it, None without one."""
-Visit = Callable[[Any, Values, Values | None, tuple[int, ...]], Both]
-"""``visit(operation, inputs, inputs0, data)`` emits an operation, or a composite of several, on the path from input to
-output; ``data`` are the floating inputs that depend on the attributed input."""
+
+
+class Visit(Protocol):
+    """What is done on the path from input to output."""
+
+    def __call__(self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...]) -> Both:
+        """Emit an operation or composite; ``data`` are the floating inputs that depend on the attributed input."""
+
+    def wants(self, composite: Composite) -> bool:
+        """Whether the composite is visited, and not the operations that it stands for."""
+
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
@@ -40,7 +48,7 @@ def emit_graph(
     values0 = {name: x0 for name, x0, d in zip(names, inputs0 or names, depends, strict=True) if d}
     order = ordered(graph)
     reached = _reached(graph, order, data)
-    found = composites(order, reached)
+    found = {name: whole for name, whole in composites(order, reached).items() if visit.wants(whole)}
     for operation in ordered(graph, found):
         if operation.outputs[0].name in values:
             continue

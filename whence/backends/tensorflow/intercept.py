@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Self
 
 import tensorflow as tf
 
 from whence.backends.tensorflow.composites import Composite
 from whence.backends.tensorflow.gradient import pull, with_pullback
-from whence.backends.tensorflow.graph import Both, Values, Visit, emit, emit_graph, has_custom_gradient
+from whence.backends.tensorflow.graph import Both, Values, emit, emit_graph, has_custom_gradient
 from whence.backends.tensorflow.kinds import kind_of
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
@@ -27,7 +28,7 @@ class GraphOp(OpCall):
     def __init__(self, operation: Any, inputs: Sequence[Tensor], inputs0: Values | None, data: tuple[int, ...]) -> None:
         self._operation = operation
         if isinstance(operation, Composite):
-            self.name, self.kind, self.params = operation.operations[-1].type, operation.kind, operation.params
+            self.name, self.kind, self.params = operation.name, operation.kind, operation.params
         else:
             self.name = "IdentityN with custom gradient" if has_custom_gradient(operation) else operation.type
             self.kind, self.params = kind_of(operation, data)
@@ -114,7 +115,7 @@ class InterceptedModel(TensorflowModel):
         coverage = Coverage()
         beside = None if leaves0 is None else [*leaves0, *_captured_beside(captured, edits, edits0)]
         outputs, outputs0 = emit_graph(
-            traced.graph, [*leaves, *captured], data, _visitor(self.rules, coverage), beside
+            traced.graph, [*leaves, *captured], data, _Visitor(self.rules, coverage), beside
         )
         coverage.require(self.rules)
         self._seen.coverage = coverage
@@ -170,19 +171,26 @@ def _captured_beside(captured: Values, edits: Mapping[str, Edit], edits0: Mappin
     return [replaced.get(id(x), x) for x in captured]
 
 
-def _visitor(rules: RuleSet, coverage: Coverage) -> Visit:
-    def visit(operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...]) -> Both:
+class _Visitor:
+    """Emits each operation with its rule, and counts it."""
+
+    def __init__(self, rules: RuleSet, coverage: Coverage) -> None:
+        self.rules, self.coverage = rules, coverage
+
+    def wants(self, composite: Composite) -> bool:
+        unseen: Any = SimpleNamespace(kind=composite.kind, params=composite.params, name=composite.name, data=(0,))
+        return self.rules.find(unseen) is not None
+
+    def __call__(self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...]) -> Both:
         op = GraphOp(operation, inputs, inputs0, data)
         # lists carry derivatives in ways of their own
         lists = any(x.dtype == tf.variant for x in (*op.inputs, *op.outputs))
         has_none = lists or not any(x.dtype.is_floating for x in op.outputs)
-        rule = None if has_none else rules.find(op)
+        rule = None if has_none else self.rules.find(op)
         if op.kind != "discrete":
-            coverage.count(rules, op.name, "linear" if lists else op.kind, rule)
+            self.coverage.count(self.rules, op.name, "linear" if lists else op.kind, rule)
         ys0 = None if op.ref_outputs is None else list(op.ref_outputs)
         return list(op.outputs) if rule is None else _under(rule, op), ys0
-
-    return visit
 
 
 def _under(rule: Rule, op: OpCall) -> list[Tensor]:

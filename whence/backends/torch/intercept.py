@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from whence.backends.torch.compositions import composed
-from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of
+from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
 from whence.backends.torch.model import TorchModel, uncompiled
 from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
@@ -65,6 +65,7 @@ class _Intercept(TorchFunctionMode):
         self.met = 0
         self.inside: list[Any] = []
         self.held: list[Tensor] = []
+        self.plain_names: dict[str, bool] = {}
         self.affine: dict[Key, tuple[Call, dict[str, Any]]] | None = {} if rules.find(_probe("affine")) else None
         self.composed = Composed() if rules.find(_probe("elementwise")) is not None else None
 
@@ -75,6 +76,11 @@ class _Intercept(TorchFunctionMode):
             return func(*args, **kwargs)
         # a method of Tensor that calls the method of its parent comes here twice
         inside = composed(name, args, kwargs) or (opened(func) if func not in self.inside else None)
+        if inside is None and self._is_plain(name):
+            output = func(*args, **kwargs)
+            if _has_gradient(output):
+                self.coverage.count(self.rules, _name(func), kinds_of(name)[0], None)
+            return output
         if inside is None:
             return self._called(name, Call(func, args, kwargs))
         self.inside.append(func)
@@ -86,6 +92,13 @@ class _Intercept(TorchFunctionMode):
 
     def _depends(self, x: Tensor) -> bool:
         return x.requires_grad or (self.composed is not None and not x.is_floating_point() and self.composed.depends(x))
+
+    def _is_plain(self, name: str) -> bool:
+        """Whether no function of that name has a rule, whatever its arguments."""
+        if name not in self.plain_names:
+            ruled = any(self.rules.find(_probe(kind)) for kind in kinds_of(name))
+            self.plain_names[name] = self.composed is None and self.affine is None and not ruled
+        return self.plain_names[name]
 
     def _called(self, name: str, call: Call) -> Any:
         written, kwargs = _in_place(call.function), dict(call.kwargs)

@@ -70,6 +70,21 @@ def canonical(function: Callable[..., Any]) -> str:
     return name if name in _KINDS else plain
 
 
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds that calls of a function of that name may have."""
+    kind = _KINDS.get(name, "opaque")
+    return {
+        "smooth": ("elementwise", "opaque"),
+        "kinked": ("elementwise", "relu", "max", "min", "opaque"),
+        "max": ("max", "elementwise", "relu"),
+        "min": ("min", "elementwise"),
+        "mul": ("linear", "mul", "elementwise"),
+        "matmul": ("affine", "matmul"),
+        "conv": ("affine", "conv"),
+        "div": ("linear", "div", "elementwise", "opaque"),
+    }.get(kind, (kind, "linear") if kind == "opaque" else (kind,))
+
+
 def kind_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], data: tuple[int, ...]) -> tuple[str, Any]:
     """Kind and parameters of a call whose tensors at ``data`` depend on the attributed input."""
     kind, several = _KINDS.get(name, "opaque"), len(data) > 1
