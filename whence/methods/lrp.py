@@ -64,7 +64,7 @@ class LRP(Method):
     between their operands. ``epsilon`` keeps denominators from zero. With ``strict``, operations without a rule raise
     CoverageError; else they go by their derivative and are named under ``"plain"`` in ``provenance.coverage``.
 
-    Source: Bach et al. 2015, PLOS ONE 10(7); Montavon et al. 2019, LNCS 11700, chapter 10.
+    Source: Bach et al. 2015, 10.1371/journal.pone.0130140; Montavon et al. 2019, 10.1007/978-3-030-28954-6_10.
     """
 
     name: ClassVar[str] = "lrp"
