@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from socket import gethostname
+from time import time
 from typing import Any
 
 import numpy as np
@@ -49,9 +51,11 @@ class Recorder:
         explanation.save(path)
         if self.pictures:
             figure = explanation.plot(layout=self.layout)
-            figure.savefig(path.with_suffix(".png"))
+            picture = path.with_suffix(".png")
+            figure.savefig(picture)
             if self._events is not None:
-                self._events.picture(f"whence/{explanation.method}", figure, step)
+                size = figure.canvas.get_width_height()
+                self._events.picture(f"whence/{explanation.method}", picture.read_bytes(), size, step)
         if self._events is not None and explanation.score is not None:
             for sample, score in enumerate(np.asarray(explanation.numpy().score)):
                 self._events.number(f"whence/score/{sample}", float(score), step)
@@ -94,34 +98,33 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 class _Events:
-    """TensorBoard's event files, written by its own package, which needs no TensorFlow."""
+    """A TensorBoard event file, written by TensorBoard's own record writer, which imports no framework."""
 
     def __init__(self, folder: Path) -> None:
         try:
-            writer = import_module("tensorboard.summary.writer.event_file_writer")
+            writer = import_module("tensorboard.summary.writer.record_writer")
         except ImportError as error:
             raise CapabilityError(
-                "event files for TensorBoard", received="the package tensorboard is not installed",
+                "event files for TensorBoard",
+                received="the package tensorboard is not installed",
                 valid="pip install tensorboard, or tensorboard=None",
-            ) from error  # fmt: skip
+            ) from error
         self._summary = import_module("tensorboard.compat.proto.summary_pb2").Summary
         self._event = import_module("tensorboard.compat.proto.event_pb2").Event
-        self._writer = writer.EventFileWriter(str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"events.out.tfevents.{time():.6f}.{gethostname()}"
+        self._writer = writer.RecordWriter(path.open("wb"))
+        self._write(file_version="brain.Event:2")
 
-    def picture(self, tag: str, figure: Any, step: int) -> None:
-        from io import BytesIO
-
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png")
-        width, height = figure.canvas.get_width_height()
-        image = self._summary.Image(encoded_image_string=buffer.getvalue(), height=height, width=width, colorspace=4)
-        self._add(self._summary.Value(tag=tag, image=image), step)
+    def picture(self, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
+        """An encoded picture of (width, height) pixels."""
+        image = self._summary.Image(encoded_image_string=png, width=size[0], height=size[1], colorspace=4)
+        self._write(step=step, summary=self._summary(value=[self._summary.Value(tag=tag, image=image)]))
 
     def number(self, tag: str, value: float, step: int) -> None:
-        self._add(self._summary.Value(tag=tag, simple_value=value), step)
+        """A number of one step."""
+        self._write(step=step, summary=self._summary(value=[self._summary.Value(tag=tag, simple_value=value)]))
 
-    def _add(self, value: Any, step: int) -> None:
-        from time import time
-
-        self._writer.add_event(self._event(wall_time=time(), step=step, summary=self._summary(value=[value])))
+    def _write(self, **event: Any) -> None:
+        self._writer.write(self._event(wall_time=time(), **event).SerializeToString())
         self._writer.flush()
