@@ -20,7 +20,7 @@ from whence.core.ops import Ops, Tensor
 from whence.core.rule import Kind, Matcher, OpCall, Rule, RuleSet
 from whence.core.validation import non_negative, one_of
 from whence.methods.gradient import input_times
-from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma, halves, quotient_halves, through
+from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma, derivative, halves, quotient_halves, through
 from whence.methods.lrp_rules import identity as kept
 
 ACTIVATIONS: tuple[tuple[Matcher, Rule], ...] = (
@@ -28,9 +28,10 @@ ACTIVATIONS: tuple[tuple[Matcher, Rule], ...] = (
     (Kind(("mul", "matmul", "conv")), halves),
     (Kind(("div",)), quotient_halves),
     (Kind(("stop_gradient",)), through),
+    (Kind(("softmax", "log_softmax", "logsumexp")), derivative),
 )
 """What every composite does with activations and products."""
-EXACT = ("linear", "discrete", "relu", "max_pool", "max", "min", "softmax")
+EXACT = ("linear", "discrete", "relu", "max_pool", "max", "min")
 """Kinds whose own derivative is the rule: relevance stays where a maximum is, and a relu or sum keeps it."""
 
 

@@ -131,6 +131,11 @@ def quotient_halves(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotan
     return numerator / 2, -denominator / 2
 
 
+def derivative(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
+    """Softmax by its own derivative, as one operation however it is written (Achtibat et al. 2024, equation 13)."""
+    return op.vjp(op.inputs, cotangents)
+
+
 def through(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """A stopped gradient does not stop relevance."""
     return _only(op, cotangents[0])
