@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -q
-# Two processes per framework: much of the time is compilation, which uses one core.
+# Two processes per suite: much of the time is compilation and start-up, which use one core.
 PARALLEL ?= -n 2
 # Which suites `make test` runs after the checks and the docs; each is a folder of tests/ and has its own process.
 SUITES ?= core torch jax tensorflow keras report cross docs
@@ -121,7 +121,8 @@ define suites
 	                pytest keras-$$backend tests/keras KERAS_BACKEND=$$backend "$(PARALLEL)"; done ;; \
 	        keras-*) pytest $$suite tests/keras KERAS_BACKEND=$${suite#keras-} "$(PARALLEL)" ;; \
 	        torch|jax|tensorflow) pytest $$suite tests/$$suite "" "$(PARALLEL)" ;; \
-	        *) pytest $$suite tests/$$suite "" "" ;; \
+	        cross) pytest $$suite tests/$$suite "" "$(PARALLEL) --dist loadfile" ;; \
+	        *) pytest $$suite tests/$$suite "" "$(PARALLEL)" ;; \
 	    esac; \
 	done; \
 	printf '\n'; \
