@@ -259,6 +259,7 @@ def test_maps_of_several_layers_are_averaged() -> None:
         close(found.numpy(), wanted, PRECISION)
 
 
+@pytest.mark.filterwarnings("ignore::whence.core.errors.ZeroAttributionWarning")
 def test_a_sample_without_score_or_gradient_has_a_map_of_zeros_alone_as_among_others() -> None:
     def saturated(outputs: torch.Tensor) -> torch.Tensor:
         return outputs[:, 3].clamp(min=0.0)
