@@ -102,7 +102,7 @@ class Anchor(Method):
             classes, coverage = self.draws(own, part)
             first = float(np.asarray(ctx.ops.to_numpy(own.score))[0])
             single = float(index[b, 0]) if per_class else first
-            found.append(self._searched(classes, coverage, part.size, single, ctx.ops.static_shapes))
+            found.append(self._searched(classes, coverage, part.size, single))
         return self._packed(ctx, grouping, found)
 
     @staticmethod
@@ -114,26 +114,14 @@ class Anchor(Method):
         return prod(ctx.ops.shape(output)[1:]) > 1
 
     def _searched(
-        self,
-        classes: Callable[..., np.ndarray],
-        coverage: Callable[[Rule], float],
-        size: int,
-        wanted: float,
-        static: bool,
+        self, classes: Callable[..., np.ndarray], coverage: Callable[[Rule], float], size: int, wanted: float
     ) -> Found:
         calls = iter(range(2**31))
 
         def sampler(rules: Sequence[Rule], count: int) -> np.ndarray:
-            if not rules:
-                return np.empty((0, count), bool)
-            rng = generator(self.seed, "anchor", 0, next(calls))
-            each = [rule for rule in rules for _ in range(count)]
-            step = len(each)
-            if static:  # calls of few shapes are compiled once
-                step = self.n_samples * next((k for k in (1, 2) if len(each) <= k * self.n_samples), 10)
-            padded = [*each, *[each[-1]] * (-len(each) % step)]
-            drawn = np.concatenate([classes(padded[i : i + step], rng) for i in range(0, len(padded), step)])
-            return np.asarray(drawn[: len(each)] == wanted).reshape(len(rules), count)
+            # rule by rule: the draws are the same however the framework likes its chunks, and of few shapes to compile
+            drawn = [classes([rule] * count, generator(self.seed, "anchor", 0, next(calls))) for rule in rules]
+            return np.asarray(np.reshape(drawn, (len(rules), count)) == wanted)
 
         settings = Search(
             self.threshold, self.delta, self.tau, self.n_samples, self.beam_size, self.max_size, self.n_check
