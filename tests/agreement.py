@@ -81,8 +81,8 @@ def explain(
             if name in ("guided_backprop", "deconvnet") and network in WITHOUT_RELU:
                 continue
             if name == "deconvnet" and network == "resnet" and runtime.startswith("keras"):
-                # Keras pads with zeros before this max-pool: they tie with relus at zero, and deconvnet alone sees which
-                # of them wins
+                # Keras pads with zeros before this max-pool: they tie with relus at zero, and deconvnet alone sees
+                # which of them wins
                 continue
             if "noise_tunnel" in name:
                 params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
