@@ -33,7 +33,8 @@ SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
     **{
         name: ((f"at layer {LAYER}", lambda _: {"layer": LAYER}),)
         for name in ("layer_conductance", "internal_influence", "grad_cam", "grad_cam_plus_plus", "hi_res_cam",
-                     "x_grad_cam", "layer_cam", "score_cam", "ablation_cam", "eigen_cam", "eigen_grad_cam")
+                     "x_grad_cam", "layer_cam", "score_cam", "ablation_cam", "eigen_cam", "eigen_grad_cam",
+                     "guided_grad_cam")
     },
     "activations": (
         ("of conv1", lambda _: {"layers": ["conv1"]}),
