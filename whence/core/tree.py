@@ -34,6 +34,10 @@ class Structure:
         return flatten(value)[1] == self if isinstance(value, (tuple, list, Mapping)) else self.kind is object
 
 
+SINGLE = Structure(object, ())
+"""One tensor by itself."""
+
+
 def sequence(kind: type, items: Iterable[Any]) -> Any:
     """Items as a tuple, a list or a named tuple."""
     return kind(*items) if hasattr(kind, "_fields") else kind(items)
@@ -49,7 +53,7 @@ def flatten(value: Any) -> tuple[tuple[Any, ...], Structure]:
     elif isinstance(value, (tuple, list)):
         leaves, structure = tuple(value), Structure(type(value), tuple(range(len(value))))
     else:
-        return (value,), Structure(object, ())
+        return (value,), SINGLE
     if not leaves or any(isinstance(leaf, (tuple, list, Mapping)) for leaf in leaves):
         raise ShapeError(
             "inputs must be tensors in one flat structure",

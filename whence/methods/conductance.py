@@ -17,12 +17,11 @@ from whence.core.engine import straight_line
 from whence.core.errors import ParameterError
 from whence.core.inside import layer_gradient_along_path, layer_gradient_over_points
 from whence.core.method import Attribution, Method
-from whence.core.tree import Structure
+from whence.core.tree import SINGLE
 from whence.core.validation import floating_leaves, one_of, positive_int
 
 ENDS = {"riemann_left": (1.0, 0.0), "riemann_right": (0.0, 1.0), "riemann_trapezoid": (0.5, 0.5)}
 """The weights of the gradients at the beginning and at the end of a step."""
-SINGLE = Structure(object, ())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

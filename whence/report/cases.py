@@ -30,12 +30,7 @@ SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
         ("adaptive, tol=0.01", lambda _: {"tol": 0.01}),
         ("at layer conv2", lambda _: {"layer": "conv2"}),
     ),
-    **{
-        name: ((f"at layer {LAYER}", lambda _: {"layer": LAYER}),)
-        for name in ("layer_conductance", "internal_influence", "grad_cam", "grad_cam_plus_plus", "hi_res_cam",
-                     "x_grad_cam", "layer_cam", "score_cam", "ablation_cam", "eigen_cam", "eigen_grad_cam",
-                     "guided_grad_cam")
-    },
+    "full_grad": (("", lambda _: {}),),
     "activations": (
         ("of conv1", lambda _: {"layers": ["conv1"]}),
         (f"of {LAYER}", lambda _: {"layers": [LAYER]}),
@@ -81,7 +76,13 @@ class Case:
 
 def cases(names: tuple[str, ...] = ()) -> tuple[Case, ...]:
     """All cases of these methods, of all methods if none is named."""
-    default: tuple[tuple[str, Make], ...] = (("", lambda _: {}),)
     return tuple(
-        Case(name, setting, make) for name in names or method_names() for setting, make in SETTINGS.get(name, default)
+        Case(name, setting, make)
+        for name in names or method_names()
+        for setting, make in SETTINGS.get(name, (_default(name),))
     )
+
+
+def _default(name: str) -> tuple[str, Make]:
+    """The defaults; at a layer that all frameworks have where the method needs one, as they name others last."""
+    return (f"at layer {LAYER}", lambda _: {"layer": LAYER}) if method_class(name).needs_layers else ("", lambda _: {})

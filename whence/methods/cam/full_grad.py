@@ -11,7 +11,8 @@ from whence.core.errors import ParameterError
 from whence.core.inside import layer_gradients
 from whence.core.method import Attribution
 from whence.core.ops import Ops, Tensor
-from whence.methods.cam.maps import SINGLE, MapMethod, image_size, normalized
+from whence.core.tree import SINGLE
+from whence.methods.cam.maps import MapMethod, image_size, normalized
 from whence.methods.cam.scores import image_of
 
 

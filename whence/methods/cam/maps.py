@@ -18,12 +18,11 @@ from whence.core.inside import layer_gradients, layer_shapes
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.token_grid import TokenGrid
-from whence.core.tree import Structure
+from whence.core.tree import SINGLE
 from whence.core.validation import one_of
 
 UPSAMPLE = ("none", "nearest", "bilinear")
 NORMALIZE = ("none", "min_max", "max")
-SINGLE = Structure(object, ())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 
 from whence.plots import HeatMap
+from whence.plots.channels import mosaic
 from whence.report.cases import Case
 from whence.report.html import picture
 from whence.report.results import Results
@@ -36,15 +37,9 @@ def summed_map(values: np.ndarray) -> np.ndarray:
 
 def channels(values: np.ndarray, alt: str) -> str:
     """The channels ``[C, H, W]`` of an activation side by side in a grid, on one scale from least to most."""
-    count, height, width = values.shape
-    columns = int(np.ceil(np.sqrt(count)))
     low, high = float(values.min()), float(values.max())
     scaled = PAPER + (INK - PAPER) * (values - low) / ((high - low) or 1.0)
-    grid = np.ones((-(-count // columns) * (height + 1) - 1, columns * (width + 1) - 1))
-    for i, channel in enumerate(scaled):
-        top, left = i // columns * (height + 1), i % columns * (width + 1)
-        grid[top : top + height, left : left + width] = channel
-    return picture(grid, alt)
+    return picture(np.nan_to_num(mosaic(scaled), nan=1.0), alt)
 
 
 def over(values: np.ndarray, image: np.ndarray, alt: str) -> str:
