@@ -168,7 +168,8 @@ class Ops(ABC):
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
         """``fn(*xs)`` and its pullback: a cotangent of the output to one of each input.
 
-        An input that the output does not depend on gets zeros, never None.
+        An input that the output does not depend on gets zeros, never None. The pullback is called once at most, so that
+        it may give back what the forward pass kept as it goes.
         """
 
     def vjp_inside(

@@ -16,7 +16,7 @@ from whence.core.ops import Pullback, Tensor, Watch
 
 
 def backpropagate(fn: Callable[..., Tensor], xs: Sequence[Tensor]) -> tuple[Tensor, Pullback]:
-    """``fn(*xs)`` and its pullback, which may be called any number of times."""
+    """``fn(*xs)`` and its pullback."""
     if tf.executing_eagerly():
         return _with_tape(fn, xs)
     # fresh tensors, so that only paths through fn count
@@ -35,7 +35,7 @@ def backpropagate_inside(
     """``fn(watch)``, what it watched, and the pullback towards that."""
     found: dict[str, Tensor] = {}
     eager = tf.executing_eagerly()
-    tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+    tape = tf.GradientTape(watch_accessed_variables=False)
     with tape if eager else nullcontext():
 
         def watch(name: str, value: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def pull(ys: Sequence[Tensor], xs: Sequence[Tensor], cotangents: Sequence[Tensor
 
 def _with_tape(fn: Callable[..., Tensor], xs: Sequence[Tensor]) -> tuple[Tensor, Pullback]:
     xs = [tf.identity(x) for x in xs]
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(xs)
         y = fn(*xs)
 

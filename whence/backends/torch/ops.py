@@ -152,7 +152,7 @@ class TorchOps(Ops):
         def pullback(cotangent: Tensor) -> tuple[Tensor, ...]:
             if not y.requires_grad:
                 return tuple(torch.zeros_like(x) for x in leaves)
-            found = torch.autograd.grad(y, leaves, cotangent, retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(y, leaves, cotangent, allow_unused=True)
             return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
 
         return y.detach(), pullback
@@ -174,7 +174,7 @@ class TorchOps(Ops):
             watched = list(found.values())
             if not y.requires_grad:
                 return {name: torch.zeros_like(x) for name, x in found.items()}
-            gradients = torch.autograd.grad(y, watched, cotangent, retain_graph=True, allow_unused=True)
+            gradients = torch.autograd.grad(y, watched, cotangent, allow_unused=True)
             return {name: torch.zeros_like(x) if g is None else g
                     for (name, x), g in zip(found.items(), gradients, strict=True)}  # fmt: skip
 
