@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 from whence.core.backend import adapt
 from whence.core.explanation import Explanation
@@ -11,15 +11,33 @@ from whence.core.model import Model, Options
 from whence.core.registry import method_class
 
 
+@overload
 def explain(
     model: Any, inputs: Any, method: str = "integrated_gradients", target: Any = None, *,
-    batch_size: int | None = None, progress: bool = False, **params: Any,
-) -> Explanation:  # fmt: skip
+    multi_target: Literal[False] = False, batch_size: int | None = None, progress: bool = False, **params: Any,
+) -> Explanation: ...  # fmt: skip
+
+
+@overload
+def explain(
+    model: Any, inputs: Any, method: str = "integrated_gradients", target: Any = None, *,
+    multi_target: Literal[True], batch_size: int | None = None, progress: bool = False, **params: Any,
+) -> tuple[Explanation, ...]: ...  # fmt: skip
+
+
+def explain(
+    model: Any, inputs: Any, method: str = "integrated_gradients", target: Any = None, *,
+    multi_target: bool = False, batch_size: int | None = None, progress: bool = False, **params: Any,
+) -> Explanation | tuple[Explanation, ...]:  # fmt: skip
     """Explain a model of any framework by the name of a method; ``params`` are the method's own.
 
-    See ``Method.explain`` for ``inputs``, ``target`` and ``batch_size``, and ``whence.methods()`` for the names.
+    See ``Method.explain`` for ``inputs``, ``target``, ``multi_target`` and ``batch_size``, and ``whence.methods()`` for
+    the names.
     """
-    return method_class(method)(**params).explain(model, inputs, target, batch_size=batch_size, progress=progress)
+    made = method_class(method)(**params)
+    if multi_target:
+        return made.explain(model, inputs, target, multi_target=True, batch_size=batch_size, progress=progress)
+    return made.explain(model, inputs, target, batch_size=batch_size, progress=progress)
 
 
 def wrap(
@@ -43,4 +61,3 @@ def wrap(
         convert=convert,
     )
     return adapt(model, options, framework=framework)
-

@@ -94,7 +94,7 @@ def test_images_are_held_by_their_bright_patch() -> None:
     assert e.provenance.notes["coverage"] == [0.5, 0.5]
     behind = whence.AnchorImage(feature_mask=mask, baseline=DataSet(np.zeros((3, 8, 8, 1)))).explain(picture, images)
     assert behind.features.values.tolist() == e.features.values.tolist()
-    whence.AnchorImage(n_check=50, threshold=0.6).explain(picture, rng.random((1, 16, 16, 1)))
+    whence.AnchorImage(n_check=50, threshold=0.6).explain(picture, np.random.default_rng(3).random((1, 16, 16, 1)))
 
 
 def test_texts_are_held_by_their_words() -> None:

@@ -79,7 +79,7 @@ def test_removal_takes_away_one_to_all() -> None:
 @pytest.mark.parametrize("distance", ["cosine", "euclidean", "hamming"])
 @pytest.mark.parametrize("sampling", ["independent", "hadamard", "removal"])
 def test_an_additive_model_is_found_exactly(distance: str, sampling: str) -> None:
-    weights = rng.standard_normal(9)
+    weights = np.random.default_rng(8).standard_normal(9)
     method = whence.LIME(
         n_samples=100, sampling=sampling, distance=distance, kernel_width=2.0, surrogate=LinearRegression()
     )
@@ -130,6 +130,7 @@ def test_surrogates_kernels_and_what_is_refused() -> None:
 
 
 def test_images_are_cut_into_superpixels_in_their_mean_colour() -> None:
+    rng = np.random.default_rng(9)
     images = rng.random((2, 24, 20, 3))
     weights = rng.standard_normal((24, 20, 3))
     picture = whence.wrap(lambda x: (x * weights).sum((1, 2, 3)), layout="NHWC")

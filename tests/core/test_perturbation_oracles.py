@@ -53,6 +53,7 @@ def test_occlusion_of_several_inputs_and_of_signals() -> None:
     def pair(a: Array, b: Array) -> Array:
         return np.tanh(a.sum((1, 2))) * b.sum(1) + b[:, 0] ** 2
 
+    rng = np.random.default_rng(9)
     a, b = rng.random((3, 4, 2)), rng.random((3, 5))
     e = whence.Occlusion(window=2).explain(pair, (a, b), batch_size=4)
     for i, whole in enumerate((a, b)):
@@ -82,6 +83,7 @@ def test_windows_that_do_not_fit() -> None:
 
 
 def test_permutation_takes_features_from_other_rows() -> None:
+    rng = np.random.default_rng(10)
     x, rows, n = rng.random((3, 4)), rng.random((6, 4)), 400
     e = whence.FeaturePermutation(baseline=DataSet(rows), n_samples=n, seed=3).explain(lambda t: (t**2).sum(1), x)
     each = x[:, None] ** 2 - rows**2

@@ -15,6 +15,7 @@ from whence.core.batching import choose_rows
 from whence.core.layout import Layout
 from whence.core.model import Model
 from whence.core.ops import Ops, Tensor
+from whence.core.passes import Passes
 from whence.core.place import Place
 from whence.core.rule import RuleSet
 from whence.core.sampling import Fill, draw
@@ -38,6 +39,8 @@ class Work:
     expect: Callable[[int], None] = field(default=lambda _: None)
     ruled: Model | None = None
     """The model under backward rules, for its coverage."""
+    passes: Passes | None = None
+    """Where targets explained together find each other's passes."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class Context:
 
     def repeated(self, points: Leaves, draws: Sequence[int]) -> Context:
         """The context of ``len(draws)`` versions of each sample, ``points`` being ``[(draws B), ...]``."""
-        k, index, attributed = len(draws), self.target.index, self.place.leaves
+        k, attributed = len(draws), self.place.leaves
         # an attributed input is not needed besides the points that are its versions
         inputs = tuple(
             points[attributed.index(i)] if i in attributed else repeat(leaf, "b ... -> (k b) ...", k=k)
@@ -141,24 +144,29 @@ class Context:
             self,
             inputs=inputs,
             x=points,
-            given_target=self.target if index is None else replace(self.target, index=np.concatenate([index] * k)),
+            given_target=self.target.taken(np.tile(np.arange(self.batch), k)),
             sample_ids=tuple((d + 1) * REPETITION + i for d in draws for i in self.sample_ids),
         )
 
     def taken(self, rows: Sequence[int]) -> Context:
         """The context of the samples at these positions, repetitions allowed."""
-        index, where = self.target.index, self.ops.asarray(np.asarray(rows, np.int64), like=self.inputs[0])
+        where = self.ops.asarray(np.asarray(rows, np.int64), like=self.inputs[0])
         return replace(
             self,
             inputs=tuple(self.ops.take(leaf, where) for leaf in self.inputs),
             x=tuple(self.ops.take(leaf, where) for leaf in self.x),
-            given_target=self.target if index is None else replace(self.target, index=index[list(rows)]),
+            given_target=self.target.taken(list(rows)),
             sample_ids=tuple(self.sample_ids[i] for i in rows),
         )
 
     def activations(self, inputs: Leaves, layers: Sequence[str]) -> list[Tensor]:
         """The outputs of layers for these inputs, from one forward pass."""
-        return engine.activations(self, inputs, layers)
+        if self.work.passes is None:
+            return engine.activations(self, inputs, layers)
+        found: list[Tensor] = self.work.passes.next(
+            ("activations", self.sample_ids, *layers), lambda: engine.activations(self, inputs, layers)
+        )
+        return found
 
     # -- random draws ----------------------------------------------------------------------------------------
     def draw(

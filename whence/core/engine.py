@@ -104,11 +104,19 @@ def grad_over_points(
 
 def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int) -> Tensor:
     """Scores ``[count, B]`` of variants of each sample, without a graph."""
-    return _variants(ctx, point, samples, draws, count, ctx.target)[0]
+    passes = ctx.work.passes
+    if passes is None:
+        return _variants(ctx, point, samples, draws, count, ctx.target)[0]
+    all_targets = passes.next(
+        (ctx.place, point, count, ctx.sample_ids), lambda: _variants(ctx, point, samples, draws, count, ctx.target)[0]
+    )
+    return all_targets[..., passes.current]
 
 
 def score_and_target(ctx: Context) -> tuple[Tensor, Target]:
     """Scores ``[B]`` at ``x``, and the target with the predicted class filled in where it was asked for."""
+    if ctx.given_target.together:
+        return scores_over_variants(ctx, identity, samples=(ctx.x,), draws=(), count=1)[0], ctx.given_target
     scores, chosen = _variants(ctx, identity, (ctx.x,), (), 1, ctx.given_target)
     return scores[0], settled(ctx, ctx.given_target, chosen)
 
@@ -171,14 +179,17 @@ def _gradient_leaf(
 
 
 def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Callable[..., Any]:
-    fn = target.fn
+    fns, together = tuple(one.fn for one in target.together or (target,)), bool(target.together)
 
-    def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None) -> Any:
-        values, fixed, rows_index = points_of(ops, point, inputs, samples, draws, weights, index, place.one_prefix)
+    def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Any) -> Any:
+        values, fixed, _ = points_of(ops, point, inputs, samples, draws, weights, None, place.one_prefix)
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
-        output = place.output(ops, run, fixed, flat)
-        score, chosen = select_score(ops, output, ops.shape(flat[0])[0], fn, rows_index)
-        return (), rearrange(score, "(k b) -> k b", k=ops.shape(weights)[0]), chosen, ops.shape(output)
+        output, k, scores = place.output(ops, run, fixed, flat), ops.shape(weights)[0], []
+        for fn, one in zip(fns, index if together else (index,), strict=True):
+            rows_index = None if one is None else repeat(one, "b ... -> (k b) ...", k=k)
+            score, chosen = select_score(ops, output, ops.shape(flat[0])[0], fn, rows_index)
+            scores.append(rearrange(score, "(k b) -> k b", k=k))
+        return (), ops.stack(scores, axis=2) if together else scores[0], chosen, ops.shape(output)
 
     return leaf
 

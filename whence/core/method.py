@@ -7,11 +7,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from whence.core.explanation import Explanation, Provenance
 from whence.core.feature_values import FeatureValues
 from whence.core.model import Model
 from whence.core.ops import Ops, Tensor
+from whence.core.passes import Passes
 from whence.core.place import Neuron, Place
 from whence.core.target import Target
 from whence.core.tree import Structure, flatten
@@ -63,6 +64,8 @@ class Method(ABC):
     """Whether the model must have layers that can be named, as no black box has."""
     moves_to_layer: ClassVar[bool] = True
     """Whether ``layer`` names what is attributed; methods that look at layers from the inputs say False."""
+    shares_passes: ClassVar[bool] = False
+    """Whether the model is run on the same variants whatever the target, so that several are explained together."""
     explains_score: ClassVar[bool] = True
     """Whether there is a score at all: activations have none, and no target."""
     view: ClassVar[str] = "attributions"
@@ -75,14 +78,29 @@ class Method(ABC):
     def compute(self, ctx: Context) -> Attribution:
         """The formula."""
 
+    @overload
     def explain(
-        self, model: Any, inputs: Any, target: Any = None, *, batch_size: int | None = None, progress: bool = False
-    ) -> Explanation:
+        self, model: Any, inputs: Any, target: Any = None, *, multi_target: Literal[False] = False,
+        batch_size: int | None = None, progress: bool = False,
+    ) -> Explanation: ...  # fmt: skip
+
+    @overload
+    def explain(
+        self, model: Any, inputs: Any, target: Any = None, *, multi_target: Literal[True],
+        batch_size: int | None = None, progress: bool = False,
+    ) -> tuple[Explanation, ...]: ...  # fmt: skip
+
+    def explain(
+        self, model: Any, inputs: Any, target: Any = None, *, multi_target: bool = False,
+        batch_size: int | None = None, progress: bool = False,
+    ) -> Explanation | tuple[Explanation, ...]:  # fmt: skip
         """Attribute the model's score to its inputs.
 
         ``inputs``: a tensor ``[B, ...]``, or a tuple, list or dict of them, of the model's framework or NumPy.
         ``target``: None (each sample's predicted class, or the value of a single output), an int, a tuple index into a
         multi-dimensional output, a sequence of one per sample, or a callable ``outputs -> score[B]``.
+        With ``multi_target``, ``target`` is a sequence of such targets without None, and an explanation of each comes
+        back, all from the same passes of the model.
         ``batch_size``: model rows in one call, chosen from a memory budget if None; it never changes a result.
         Raises the errors of ``whence.errors``.
         """
@@ -101,16 +119,26 @@ class Method(ABC):
             require_finite(ops, name, leaf)
         if self.neuron is not None and target is not None:
             raise ParameterError("target together with neuron", received=repr(target), valid="one of the two")
-        parsed = Target.parse(target, batch)
+        if multi_target and not self.shares_passes:
+            raise self._refusal_of_several()
+        targets = Target.parse_several(target, batch) if multi_target else (Target.parse(target, batch),)
         with adapted.hold(), _bar(progress, self.name) as (expect, advance):
             work = Work(rows=batch_size, fixed_rows=batch_size is not None, advance=advance, expect=expect)
             x = tuple(native[i] for i in place.leaves)
-            ctx = Context(adapted, place, native, x, parsed, tuple(range(batch)), work)
+            first = Context(adapted, place, native, x, targets[0], tuple(range(batch)), work)
             if place.layer is not None:
-                ctx = ctx.at_layer(place.layer)
-            found = self.compute(ctx)
-            score, settled = (ctx.score, ctx.target) if self.explains_score else (None, ctx.given_target)
-        return _packed(self, ctx, found, score, settled, leaves, perf_counter() - began)
+                first = first.at_layer(place.layer)
+            work.passes = Passes() if multi_target else None
+            found = [self._found(replace(first, given_target=one), i) for i, one in enumerate(targets)]
+        packed = tuple(_packed(self, *parts, leaves, perf_counter() - began) for parts in found)
+        return packed if multi_target else packed[0]
+
+    def _found(self, ctx: Context, turn: int) -> tuple[Context, Attribution, Tensor | None, Target]:
+        """What there is to say of one target: the context, the attribution, the score and what was explained."""
+        if ctx.work.passes is not None:
+            ctx.work.passes.turn_of(turn)
+        found = self.compute(ctx)
+        return ctx, found, *((ctx.score, ctx.target) if self.explains_score else (None, ctx.given_target))
 
     def _place(self, ops: Ops, structure: Structure, leaves: Leaves) -> Place:
         if not self.moves_to_layer:
@@ -136,6 +164,16 @@ class Method(ABC):
             received=f"a black box ({model.describe()})",
             valid="a model of torch, jax or tensorflow; for a plain function on the arrays of one of these, "
             f"whence.wrap(function, framework=...){others}",
+        )
+
+    def _refusal_of_several(self) -> CapabilityError:
+        from whence.core.registry import method_class, method_names
+
+        names = ", ".join(name for name in method_names() if method_class(name).shares_passes)
+        return CapabilityError(
+            f"{self.name} with multi_target",
+            received="a method that runs the model for each target by itself",
+            valid=f"one call for each target, or one of {names}",
         )
 
     @property

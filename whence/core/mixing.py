@@ -26,7 +26,7 @@ def warn_if_mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any,
 
 def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> str | None:
     """The warning for a model that mixes the samples of a batch; empty if it does not, None where rows are alike."""
-    ops, (k, b) = ctx.ops, ctx.ops.shape(score)
+    ops, (k, b) = ctx.ops, ctx.ops.shape(score)[:2]
     if not _differ(ops, score):
         return None
     if not ops.static_shapes:
@@ -79,5 +79,5 @@ def _map_rows(
         [tuple(map(sample, leaves)) for leaves in rows],
         tuple(map(draw, draws)),
         per_point(weights),
-        sample(index),
+        tuple(map(sample, index)) if isinstance(index, tuple) else sample(index),
     )

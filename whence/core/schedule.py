@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,8 @@ def over_blocks(
     weights: np.ndarray, target: Target, gradient: bool, merge: Merge | None = None,
 ) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
     """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1]).
+
+    Scores of targets explained together are ``[count, b, targets]``.
 
     ``merge`` says how what the leaf gives for one tile joins what came before; sums are added, moments merged.
     """
@@ -67,7 +68,7 @@ def _run_block(
     scores, chosen, first_shape = [], None, None
     fixed = block_of(ops, ctx.place.fixed(ctx.inputs), block[0])
     rows = [block_of(ops, leaves, block[0]) for leaves in samples]
-    index = None if target.index is None else ctx.like(_padded(target.index, block[0]))
+    index = _native_index(ctx, target, block[0])
     for tile in block:
         points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
         mask[: tile.points] = weights[tile.start : tile.start + tile.points]
@@ -78,8 +79,7 @@ def _run_block(
             first_shape = shape
         if tile.start == 0:
             served = slice(tile.first, tile.first + tile.samples)
-            if target.index is not None:
-                replace(target, index=target.index[served]).check([int(n) for n in shape], ctx.positions[served])
+            target.taken(served).check([int(n) for n in shape], ctx.positions[served])
             warn_if_mixing(ctx, call, arguments, score)
         state = merge(state, reduced, tile.points)
         scores.append(score[: tile.points, : tile.samples])
@@ -147,6 +147,13 @@ def block_of(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Ten
         return ops.concat([rows, *[x[stop - 1 : stop]] * missing]) if missing else rows
 
     return tuple(None if x is None else cut(x) for x in leaves)
+
+
+def _native_index(ctx: Context, target: Target, tile: Tile) -> Any:
+    """What the leaf is told of the tile's targets: one tensor, or one for each of the targets explained together."""
+    if target.together:
+        return tuple(_native_index(ctx, one, tile) for one in target.together)
+    return None if target.index is None else ctx.like(_padded(target.index, tile))
 
 
 def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from numbers import Integral
 from typing import Any
@@ -25,11 +25,13 @@ class Target:
 
     ``fn`` is a callable ``outputs -> score[B]``; ``index[B, n]`` holds one index per sample, n of them for an output
     ``[B, d1, ..., dn]``; with neither, each sample's predicted class is meant, or the value of a single output. With
-    both, ``fn`` is a ``Score`` and ``index[B, ...]`` what it knows of each sample.
+    both, ``fn`` is a ``Score`` and ``index[B, ...]`` what it knows of each sample. ``together``: all targets, this one
+    among them, whose scores come from the same passes of the model.
     """
 
     fn: Callable[[Tensor], Tensor] | Score | None = None
     index: np.ndarray | None = None
+    together: tuple[Target, ...] = ()
 
     @classmethod
     def parse(cls, target: Any, batch: int) -> Target:
@@ -60,6 +62,22 @@ class Target:
             )
         return cls(index=index.reshape(batch, -1).astype(np.int64))
 
+    @classmethod
+    def parse_several(cls, targets: Any, batch: int) -> tuple[Target, ...]:
+        """Read a sequence of targets that are explained together."""
+        valid = "a sequence of targets, each an int, a tuple index, a sequence of one per sample, or a callable"
+        if not isinstance(targets, Sequence | np.ndarray | range) or isinstance(targets, str) or len(targets) == 0:
+            raise TargetError("several targets", received=repr(targets), valid=valid)
+        found = tuple(cls.parse(target, batch) for target in targets)
+        if any(one.key == "predicted" for one in found):
+            raise TargetError("several targets", received="None among them", valid=valid)
+        return tuple(replace(one, together=found) for one in found)
+
+    def taken(self, rows: Any) -> Target:
+        """The target of some samples."""
+        index = None if self.index is None else self.index[rows]
+        return replace(self, index=index, together=tuple(one.taken(rows) for one in self.together))
+
     @property
     def classes(self) -> np.ndarray | None:
         """The index ``[B, n]`` of each sample; None where a callable is explained."""
@@ -68,10 +86,14 @@ class Target:
     @property
     def key(self) -> object:
         """What compiled code depends on."""
+        if self.together:
+            return tuple(one.key for one in self.together)
         return self.fn if self.fn is not None else ("index" if self.index is not None else "predicted")
 
     def check(self, output_shape: Sequence[int], samples: Sequence[int]) -> None:
         """Raise TargetError, naming the sample and the valid range, for an index outside the output's shape."""
+        for one in self.together:
+            one.check(output_shape, samples)
         if isinstance(self.fn, Score) and self.index is not None:
             self.fn.check(output_shape, self.index)
         if self.index is None or self.fn is not None:

@@ -42,6 +42,7 @@ class FeatureMethod(Method):
 
     needs_gradient: ClassVar[bool] = False
     attributes_whole_numbers: ClassVar[bool] = True
+    shares_passes: ClassVar[bool] = True
 
     feature_mask: Any = None
     baseline: Any = "zeros"

@@ -38,6 +38,7 @@ class HSIC(Method):
 
     name: ClassVar[str] = "hsic"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
 
     baseline: Any = "zeros"
     n_samples: int = 500

@@ -47,6 +47,7 @@ class LIMETabular(Method):
 
     name: ClassVar[str] = "lime_tabular"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
     attributes_whole_numbers: ClassVar[bool] = True
 
     data: Any = None

@@ -96,6 +96,7 @@ class Occlusion(Method):
 
     name: ClassVar[str] = "occlusion"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
     attributes_whole_numbers: ClassVar[bool] = True
 
     window: int | tuple[int, ...] = 3
@@ -151,6 +152,7 @@ class FeaturePermutation(Method):
 
     name: ClassVar[str] = "feature_permutation"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
     attributes_whole_numbers: ClassVar[bool] = True
 
     feature_mask: Any = None

@@ -70,6 +70,7 @@ class RISE(Method):
 
     name: ClassVar[str] = "rise"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
 
     baseline: Any = "zeros"
     n_samples: int = 2000

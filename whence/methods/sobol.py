@@ -37,6 +37,7 @@ class Sobol(Method):
 
     name: ClassVar[str] = "sobol"
     needs_gradient: ClassVar[bool] = False
+    shares_passes: ClassVar[bool] = True
 
     baseline: Any = "zeros"
     n_samples: int = 32

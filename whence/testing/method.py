@@ -148,9 +148,10 @@ class _Place:
 
     def explain(self, x: Any = None, target: Any = _USUAL, *, model: Any = None, **options: Any) -> Explanation:
         target = self.target if target is _USUAL else target
-        return self.method.explain(
+        found: Explanation = self.method.explain(
             self.model if model is None else model, self.x if x is None else x, target, **options
         )
+        return found
 
     @cached_property
     def usual(self) -> Explanation:
@@ -339,6 +340,34 @@ def _targets(p: _Place) -> None:
     p.close(found.attributions, wanted.attributions, "attributions of the predicted classes")
 
 
+def _several_targets(p: _Place) -> None:
+    if p.method.neuron is not None:
+        return
+    targets: list[Any] = [1, 0, _second, [2, 1, 0, 1, 2]]
+    model, x = p.model, p.x
+    if not p.method.shares_passes:
+        call = partial(p.method.explain, model, x, targets, multi_target=True)
+        expect_raises(CapabilityError, "multi_target", call)
+        return
+    expect(bool(p.usual), "an explanation of one target", p.usual)  # whether the model mixes rows is known from here on
+    found = p.method.explain(model, x, targets, multi_target=True)
+    expect(len(found) == len(targets), f"{len(targets)} explanations", len(found))
+    for one, target in zip(found, targets, strict=True):
+        wanted = p.explain(target=target)
+        for name in ("attributions", "score"):
+            p.close(getattr(one, name), getattr(wanted, name), f"{name} of target {target} among others")
+        expect(repr(one.target) == repr(wanted.target), f"target {wanted.target}", one.target)
+        spent, alone = one.provenance.forward, wanted.provenance.forward
+        expect(spent == alone or getattr(p.method, "tol", None) is not None, f"{alone} model rows for all", spent)
+    for wrong, words in (
+        ([0, 3], "from 0 to 2"),
+        ([], "a sequence of targets"),
+        (1, "a sequence"),
+        ([1, None], "None"),
+    ):
+        expect_raises(TargetError, words, partial(p.method.explain, model, x, wrong, multi_target=True))
+
+
 def _second(outputs: Tensor) -> Tensor:
     return outputs[:, 1]
 
@@ -487,6 +516,7 @@ _CHECKS: dict[str, Callable[[_Place], None]] = {
     "NumPy in, NumPy out": _numpy_arrays,
     "global random state": _global_state,
     "forms of target": _targets,
+    "several targets": _several_targets,
     "wrong targets": _wrong_targets,
     "linear model": _linear,
     "several inputs": _several_inputs,
@@ -495,5 +525,5 @@ _CHECKS: dict[str, Callable[[_Place], None]] = {
     "bad calls": _bad_calls,
     "failing model": _failing_model,
 }
-_SCORED = (_targets, _wrong_targets)
+_SCORED = (_targets, _several_targets, _wrong_targets)
 _AT_INPUTS = (_linear, _several_inputs, _whole_numbers, _bad_numbers, _bad_calls, _failing_model)
