@@ -7,18 +7,19 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from whence.core.sampling import draw, normal, uniform
 
 
-def drawn(samples, draws, fill=normal, shape=(4,), **options) -> np.ndarray:
+def drawn(samples, draws, fill=normal, shape=(5,), **options) -> np.ndarray:
     return draw(fill, shape, **{"seed": 7, "stream": "test", **options}, samples=samples, draws=draws)
 
 
 @pytest.mark.parametrize("fill", [normal, uniform])
 def test_any_split_gives_the_same_numbers(fill) -> None:
     whole = drawn(range(6), range(5), fill)
-    assert whole.shape == (5, 6, 4) and whole.dtype == np.float32
+    assert whole.shape == (5, 6, 5) and whole.dtype == np.float32
     for sizes in ((1, 5), (2, 2, 2), (3, 3), (1,) * 6):
         starts = np.cumsum([0, *sizes])
         parts = [drawn(range(a, b), range(5), fill) for a, b in pairwise(starts)]
@@ -42,6 +43,7 @@ def test_moments_of_the_distributions() -> None:
     # draws of neighbouring samples and of neighbouring draws are independent
     for a, b in ((x[:, 1:], x[:, :-1]), (x[1:], x[:-1]), (x[..., 1:], x[..., :-1])):
         assert abs((a * b).mean()) < 4 / np.sqrt(a.size)
+    assert kstest(x.ravel(), "norm").pvalue > 0.01
     u = drawn(range(200), range(50), uniform)
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 4 / np.sqrt(12 * u.size)
 
@@ -49,8 +51,14 @@ def test_moments_of_the_distributions() -> None:
 def test_both_layouts_see_the_same_noise() -> None:
     last = drawn(range(2), range(3), shape=(5, 6, 3), channel_axis=2)
     first = drawn(range(2), range(3), shape=(3, 5, 6), channel_axis=0)
-    assert np.array_equal(np.moveaxis(first, 2, -1), last) and first.flags.c_contiguous
+    assert np.array_equal(np.moveaxis(first, 2, -1), last)
     assert np.array_equal(last, drawn(range(2), range(3), shape=(5, 6, 3)))
+
+
+def test_the_ends_of_the_range_are_finite() -> None:
+    ends = np.array([0, 2**32 - 1], np.uint32)
+    assert np.isfinite(normal(ends)).all() and np.isfinite(normal(ends[::-1])).all()
+    assert uniform(ends).tolist() == [0, 1 - 2.0**-24]
 
 
 def test_global_generators_are_neither_read_nor_seeded() -> None:

@@ -33,9 +33,9 @@ def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk
 
 
 def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
-    """Points of each tile: as many as fit in ``rows``, or an eighth more, such that the last tile wastes least."""
+    """Points of each tile: as many as fit in ``rows``, or a quarter more, such that the last tile wastes least."""
     fit = max(rows // samples, 1)
-    most = min(count, fit * 9 // 8 if stretch else fit)
+    most = min(count, fit * 5 // 4 if stretch else fit)
     candidates = range(max(1, ceil(0.6 * fit)), max(most, 1) + 1) or range(fit, fit + 1)
     return min((min(c, count) for c in candidates), key=lambda c: (ceil(count / c) * c, -c))
 
