@@ -18,14 +18,14 @@ Fill = Callable[[np.ndarray], np.ndarray]
 """Values ``[..., n]`` of a distribution from as many random whole numbers of 32 bits, n even."""
 
 
+IN_CACHE = 2**15
+"""Numbers made at a time, since each step of a distribution is a pass over all of them."""
+
+
 def generator(seed: int, stream: str, sample: int, draw: int) -> np.random.Generator:
     """The generator of one draw for one sample."""
-    return np.random.Generator(_philox(seed, stream, sample, draw))
-
-
-def _philox(seed: int, stream: str, sample: int, draw: int) -> np.random.Philox:
     key = np.array([int(seed) % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, 0, draw, sample], dtype=np.uint64))
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, draw, sample], dtype=np.uint64)))
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -59,10 +59,14 @@ def draw(
     With ``dtype`` float64 they are the same numbers, to be computed with in float64.
     """
     drawn = shape if channel_axis is None else (*np.delete(shape, channel_axis).tolist(), shape[channel_axis])
-    size = prod(drawn)
+    size, pairs = prod(drawn), -(-prod(drawn) // 2)
     values = np.empty((len(draws), len(samples), size), np.float64 if dtype == "float64" else np.float32)
+    step = max(1, IN_CACHE // max(size, 1))
     for k, d in enumerate(draws):
-        words = np.stack([_philox(seed, stream, s, d).random_raw(-(-size // 2)) for s in samples])
-        values[k] = fill(words.view(np.uint32))[:, :size]
+        for first in range(0, len(samples), step):
+            some = samples[first : first + step]
+            words = np.stack([generator(seed, stream, s, d).bit_generator.random_raw(pairs) for s in some])
+            bits = np.frombuffer(words, np.uint32).reshape(len(some), 2 * pairs)
+            values[k, first : first + step] = fill(bits)[:, :size]
     values = values.reshape(*values.shape[:2], *drawn)
     return values if channel_axis is None else np.moveaxis(values, -1, 2 + channel_axis)

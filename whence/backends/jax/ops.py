@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whence.backends.array_ops import ArrayOps
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError
-from whence.core.ops import Axis, Ops, Pullback, Tensor, Watch
+from whence.core.ops import Pullback, Tensor, Watch
 
 PRECISIONS = {
     "float32": "float32",
@@ -27,10 +28,11 @@ PRECISIONS = {
 """What the words of ``jax_default_matmul_precision`` mean; None is the device's own way."""
 
 
-class JaxOps(Ops):
+class JaxOps(ArrayOps):
     """Operations of ``jax.numpy``."""
 
     name = "jax"
+    xp = jnp
     static_shapes = True
     chunk_bytes = 2 * 2**20  # XLA's convolutions on a CPU take a tenth less time per row than in larger chunks
 
@@ -45,15 +47,6 @@ class JaxOps(Ops):
         x = jnp.asarray(a, dtype=None if dtype is None else _supported(dtype))
         return _put(x, like)
 
-    def to_numpy(self, x: Tensor) -> np.ndarray:
-        return np.asarray(x)
-
-    def shape(self, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape)
-
-    def dtype(self, x: Tensor) -> str:
-        return str(x.dtype)
-
     def device(self, x: Tensor) -> str:
         devices = () if isinstance(x, jax.core.Tracer) else sorted(x.devices(), key=lambda d: d.id)
         return ",".join(f"{d.platform}:{d.id}" for d in devices) or jax.default_backend()
@@ -64,98 +57,9 @@ class JaxOps(Ops):
     def stop_gradient(self, x: Tensor) -> Tensor:
         return jax.lax.stop_gradient(x)
 
-    # -- create and select -------------------------------------------------------------------------------
-    def zeros_like(self, x: Tensor) -> Tensor:
-        return jnp.zeros_like(x)
-
-    def ones_like(self, x: Tensor) -> Tensor:
-        return jnp.ones_like(x)
-
-    def full_like(self, x: Tensor, fill_value: float) -> Tensor:
-        return jnp.full_like(x, fill_value)
-
-    def concat(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
-        return jnp.concatenate(list(xs), axis=axis)
-
-    def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
-        return jnp.stack(list(xs), axis=axis)
-
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
-        return jnp.where(condition, x1, x2)
-
-    def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
-        return jnp.take(x, indices, axis=axis)
-
-    def take_along_axis(self, x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
-        return jnp.take_along_axis(x, indices, axis=axis)
-
-    def broadcast_to(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return jnp.broadcast_to(x, shape)
-
-    def pad(self, x: Tensor, widths: Sequence[tuple[int, int]], *, value: float = 0.0) -> Tensor:
-        return jnp.pad(x, widths, constant_values=value)
-
-    # -- elementwise -------------------------------------------------------------------------------------
-    def abs(self, x: Tensor) -> Tensor:
-        return jnp.abs(x)
-
-    def sign(self, x: Tensor) -> Tensor:
-        return jnp.sign(x)
-
-    def exp(self, x: Tensor) -> Tensor:
-        return jnp.exp(x)
-
-    def log(self, x: Tensor) -> Tensor:
-        return jnp.log(x)
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return jnp.sqrt(x)
-
-    def tanh(self, x: Tensor) -> Tensor:
-        return jnp.tanh(x)
-
-    def isfinite(self, x: Tensor) -> Tensor:
-        return jnp.isfinite(x)
-
-    def clip(self, x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-        return jnp.clip(x, min, max)
-
-    def maximum(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return jnp.maximum(x1, x2)
-
-    def minimum(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return jnp.minimum(x1, x2)
-
-    # -- reduce ------------------------------------------------------------------------------------------
-    def sum(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.sum(x, axis=axis, keepdims=keepdims)
-
-    def mean(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.mean(x, axis=axis, keepdims=keepdims)
-
-    def max(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.max(x, axis=axis, keepdims=keepdims)
-
-    def min(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.min(x, axis=axis, keepdims=keepdims)
-
-    def any(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.any(x, axis=axis, keepdims=keepdims)
-
-    def all(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return jnp.all(x, axis=axis, keepdims=keepdims)
-
-    def argmax(self, x: Tensor, *, axis: int, keepdims: bool = False) -> Tensor:
-        return jnp.argmax(x, axis=axis, keepdims=keepdims)
-
+    # -- select ------------------------------------------------------------------------------------------
     def argsort(self, x: Tensor, *, axis: int = -1, descending: bool = False) -> Tensor:
         return jnp.argsort(x, axis=axis, stable=True, descending=descending)
-
-    def cumulative_sum(self, x: Tensor, *, axis: int) -> Tensor:
-        return jnp.cumsum(x, axis=axis)
-
-    def matmul(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return jnp.matmul(x1, x2)
 
     # -- differentiate -----------------------------------------------------------------------------------
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:

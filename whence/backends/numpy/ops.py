@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from whence.backends.array_ops import ArrayOps
 from whence.core.errors import CapabilityError
-from whence.core.ops import Axis, Ops, Pullback, Tensor
+from whence.core.ops import Pullback, Tensor
 
 
-class NumpyOps(Ops):
+class NumpyOps(ArrayOps):
     """Operations of NumPy."""
 
     name = "numpy"
+    xp = np
     differentiable = False
 
     # -- convert -----------------------------------------------------------------------------------------
@@ -27,15 +29,6 @@ class NumpyOps(Ops):
         floats = like is not None and np.issubdtype(like.dtype, np.floating) and np.issubdtype(x.dtype, np.floating)
         return x.astype(like.dtype) if dtype is None and like is not None and floats else x
 
-    def to_numpy(self, x: Tensor) -> np.ndarray:
-        return np.asarray(x)
-
-    def shape(self, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape)
-
-    def dtype(self, x: Tensor) -> str:
-        return str(x.dtype)
-
     def device(self, x: Tensor) -> str:
         return "cpu"
 
@@ -45,101 +38,12 @@ class NumpyOps(Ops):
     def stop_gradient(self, x: Tensor) -> Tensor:
         return x
 
-    # -- create and select -------------------------------------------------------------------------------
-    def zeros_like(self, x: Tensor) -> Tensor:
-        return np.zeros_like(x)
-
-    def ones_like(self, x: Tensor) -> Tensor:
-        return np.ones_like(x)
-
-    def full_like(self, x: Tensor, fill_value: float) -> Tensor:
-        return np.full_like(x, fill_value)
-
-    def concat(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
-        return np.concatenate(xs, axis=axis)
-
-    def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
-        return np.stack(xs, axis=axis)
-
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
-        return np.where(condition, x1, x2)
-
-    def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
-        return np.take(x, indices, axis=axis)
-
-    def take_along_axis(self, x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
-        return np.take_along_axis(x, indices, axis=axis)
-
-    def broadcast_to(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return np.broadcast_to(x, shape)
-
-    def pad(self, x: Tensor, widths: Sequence[tuple[int, int]], *, value: float = 0.0) -> Tensor:
-        return np.pad(x, widths, constant_values=value)
-
-    # -- elementwise -------------------------------------------------------------------------------------
-    def abs(self, x: Tensor) -> Tensor:
-        return np.abs(x)
-
-    def sign(self, x: Tensor) -> Tensor:
-        return np.sign(x)
-
-    def exp(self, x: Tensor) -> Tensor:
-        return np.exp(x)
-
-    def log(self, x: Tensor) -> Tensor:
-        return np.log(x)
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return np.sqrt(x)
-
-    def tanh(self, x: Tensor) -> Tensor:
-        return np.tanh(x)
-
-    def isfinite(self, x: Tensor) -> Tensor:
-        return np.isfinite(x)
-
-    def clip(self, x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-        return np.clip(x, min, max)
-
-    def maximum(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return np.maximum(x1, x2)
-
-    def minimum(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return np.minimum(x1, x2)
-
-    # -- reduce ------------------------------------------------------------------------------------------
-    def sum(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.sum(x, axis=axis, keepdims=keepdims)
-
-    def mean(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.mean(x, axis=axis, keepdims=keepdims)
-
-    def max(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.max(x, axis=axis, keepdims=keepdims)
-
-    def min(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.min(x, axis=axis, keepdims=keepdims)
-
-    def any(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.any(x, axis=axis, keepdims=keepdims)
-
-    def all(self, x: Tensor, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return np.all(x, axis=axis, keepdims=keepdims)
-
-    def argmax(self, x: Tensor, *, axis: int, keepdims: bool = False) -> Tensor:
-        return np.argmax(x, axis=axis, keepdims=keepdims)
-
+    # -- select ------------------------------------------------------------------------------------------
     def argsort(self, x: Tensor, *, axis: int = -1, descending: bool = False) -> Tensor:
         if not descending:
             return np.argsort(x, axis=axis, kind="stable")
         order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
         return x.shape[axis] - 1 - np.flip(order, axis)
-
-    def cumulative_sum(self, x: Tensor, *, axis: int) -> Tensor:
-        return np.cumsum(x, axis=axis)
-
-    def matmul(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return np.matmul(x1, x2)
 
     # -- differentiate -----------------------------------------------------------------------------------
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
