@@ -1,7 +1,7 @@
 """Do the frameworks agree? Every case, every pair of frameworks, float32 and float64, and what was promised.
 
 The difference of two explanations is max|a - b| / max|a|. Where float32 exceeds the promise, the same comparison in
-float64 tells rounding (an activation or a maximum within rounding of its kink takes another branch) from a mistake.
+float64 tells rounding (at a kink, where it takes another branch, or magnified by a small denominator) from a mistake.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _compared(
     excuse = ""
     if dtype == "float32" and exact and len(over) <= max(MOST_ROUNDED * len(a), 1):
         excuse = (
-            f"rounding of float32 takes another branch at a kink{_steps(results, case, pair, over)}; "
+            f"rounding of float32 at a kink or over a small denominator{_steps(results, case, pair, over)}; "
             f"in float64 the same explanations differ by {exact[0].difference:.0e}"
         )
     return Comparison(case, dtype, pair, difference, allowed, over, excuse)

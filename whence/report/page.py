@@ -61,5 +61,5 @@ def _verdict(results: Results, comparisons: list[Comparison], wrong: list[str]) 
         return ""
     excused = sum(1 for c in comparisons if c.excuse)
     told = f"All {len(comparisons)} comparisons are as promised"
-    told += f"; {excused} of them but for rounding at a kink, named below." if excused else "."
+    told += f"; {excused} of them but for magnified rounding of float32, named below." if excused else "."
     return f'<p class="verdict good">{told}</p>'
