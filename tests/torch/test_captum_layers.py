@@ -95,20 +95,21 @@ def test_layer_conductance(network: str, layer: str, neuron: tuple[int, ...]) ->
 
 @places
 @rules
-def test_internal_influence(network: str, layer: str, neuron: tuple[int, ...], rule: str) -> None:
-    theirs = captum.InternalInfluence(model_of(network), layer_of(network, layer))
-    theirs = theirs.attribute(image(network), baseline(network), TARGETS, n_steps=8, method=CAPTUM_RULES[rule])
-    method = whence.InternalInfluence(layer=layer, baseline=baseline(network), n_steps=8, rule=rule)
-    agree(explained(method, network), theirs)
-
-
-@places
-@rules
-def test_layer_integrated_gradients(network: str, layer: str, neuron: tuple[int, ...], rule: str) -> None:
-    theirs = captum.LayerIntegratedGradients(model_of(network), layer_of(network, layer))
-    theirs = theirs.attribute(image(network), baseline(network), TARGETS, n_steps=8, method=CAPTUM_RULES[rule])
-    method = whence.IntegratedGradients(layer=layer, baseline=baseline(network), n_steps=8, rule=rule)
-    agree(explained(method, network), theirs)
+@pytest.mark.parametrize(
+    "theirs, ours",
+    [
+        (captum.InternalInfluence, whence.InternalInfluence),
+        (captum.LayerIntegratedGradients, whence.IntegratedGradients),
+    ],
+    ids=["internal influence", "integrated gradients"],
+)
+def test_layer_path_methods(
+    network: str, layer: str, neuron: tuple[int, ...], rule: str, theirs: type, ours: type[whence.Method]
+) -> None:
+    path = theirs(model_of(network), layer_of(network, layer))
+    wanted = path.attribute(image(network), baseline(network), TARGETS, n_steps=8, method=CAPTUM_RULES[rule])
+    method = ours(layer=layer, baseline=baseline(network), n_steps=8, rule=rule)  # type: ignore[call-arg]
+    agree(explained(method, network), wanted)
 
 
 @places

@@ -4,6 +4,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class ImageSize:
+    """A classifier of square images; `width` is the number of channels inside."""
+
+    image: int = 32
+    channels: int = 3
+    width: int = 8
+    classes: int = 10
+
+
+@dataclass(frozen=True)
 class DigitsCnnSize:
     """A small convolutional network on 8 by 8 grey images."""
 
@@ -13,16 +23,14 @@ class DigitsCnnSize:
 
 
 @dataclass(frozen=True)
-class ResnetSize:
+class ResnetSize(ImageSize):
     """A ResNet-18 with `width` channels in its stem; the weights do not depend on `image`.
 
     Widths below 16 can crash on CPU where channels are last (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
 
     image: int = 224
-    channels: int = 3
     width: int = 32
-    classes: int = 10
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,8 @@ class TextSize:
 
 
 @dataclass(frozen=True)
-class VggSize:
+class VggSize(ImageSize):
     """Four 3 by 3 convolutions, flattened before two dense layers."""
-
-    image: int = 32
-    channels: int = 3
-    width: int = 8
-    classes: int = 10
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,15 @@ class VggGapSize(VggSize):
 
 
 @dataclass(frozen=True)
-class ResnetSameSize:
+class ResnetSameSize(ImageSize):
     """A small residual network whose strides pad 'same' as TensorFlow does: one row more at the end than before."""
 
-    image: int = 32
-    channels: int = 3
     width: int = 16
-    classes: int = 10
 
 
 @dataclass(frozen=True)
-class NestedSize:
+class NestedSize(ImageSize):
     """A backbone of two convolutions as a model of its own inside the model."""
-
-    image: int = 32
-    channels: int = 3
-    width: int = 8
-    classes: int = 10
 
 
 Size = DigitsCnnSize | ResnetSize | VitSize | TextSize | VggSize | VggGapSize | ResnetSameSize | NestedSize
