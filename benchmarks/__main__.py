@@ -13,7 +13,8 @@ from importlib import import_module
 from benchmarks.harness import ONE_THREAD, pinned
 
 JOBS = (
-    ("agreement",),
+    ("agreement", "gradients"),
+    ("agreement", "maps"),
     ("agreement_captum",),
     ("completeness",),
     ("accuracy",),

@@ -2,64 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks.report import head, table, write
-from tests.agreement import NETWORKS, PROMISED, compare, in_process
+from tests import agreement as gradients
+from tests import cam_agreement as maps
 
-PAIRS = (
-    ("torch", "flax"),
-    ("torch", "keras-tensorflow"),
-    ("flax", "keras-tensorflow"),
-    ("keras-tensorflow", "keras-jax"),
-    ("keras-tensorflow", "keras-torch"),
-)
+ON_KERAS = (("keras-tensorflow", "keras-jax"), ("keras-tensorflow", "keras-torch"))
+PAIRS = (("torch", "flax"), ("torch", "keras-tensorflow"), ("flax", "keras-tensorflow"), *ON_KERAS)
 COLUMNS = ("network", "dtype", "runtimes", "worst difference", "at", "allowed", "why", "kept")
-SETTINGS = (
-    "Two inputs a network, every method at the input and, on the digits CNN, at a layer; the text classifier at its "
-    "embedding; the ResNet-18-like net, of width 32 at 3x224x224, with 8 steps and 4 samples. Differences are "
-    "max|a - b| / max|a|. Allowed is 1e-5 in float32 and 1e-10 in float64, or twenty times the models' own difference: "
-    "TensorFlow's exact GELU holds sqrt(2) in float32, and Keras computes float64 in float32 on JAX and PyTorch. Where "
-    "float32 misses PyTorch's float64 attributions by more, because a relu or max-pool falls to the other side for a "
-    "value that is zero but for rounding, 1e-2 is allowed."
+PACKAGES = ("torch", "jax", "flax", "tensorflow", "keras")
+ALLOWED = (
+    "Differences are max|a - b| / max|a|. Allowed is 1e-5 in float32 and 1e-10 in float64, or twenty times the models' "
+    "own difference: TensorFlow's exact GELU holds sqrt(2) in float32, and Keras computes float64 in float32 on JAX "
+    "and PyTorch. Where float32 misses PyTorch's float64 attributions by more, because a relu or max-pool falls to the "
+    "other side for a value that is zero but for rounding, 1e-2 is allowed."
 )
 
 
-def measure() -> None:
+def measure(what: str = "gradients") -> None:
     """Explain in one process per runtime, network and element type, and write the table."""
-    lines = []
-    for network in NETWORKS:
-        found = {dtype: _found(network, dtype) for dtype in PROMISED}
-        for dtype in PROMISED:
-            exact = found["float64"]["torch"] if dtype == "float32" else None
-            lines += [_line(network, dtype, pair, found[dtype], exact) for pair in PAIRS]
-    write("agreement", head("Agreement between frameworks", "agreement", _PACKAGES, SETTINGS), table(COLUMNS, lines))
+    name, title, settings, lines = SUBJECTS[what]
+    command = f"agreement {what}"
+    write(name, head(title, command, PACKAGES, f"{settings} {ALLOWED}"), table(COLUMNS, lines()))
 
 
-_PACKAGES = ("torch", "jax", "flax", "tensorflow", "keras")
+def _gradients() -> Iterator[list[str]]:
+    for network in gradients.NETWORKS:
+        yield from _lines(network, "tests.agreement", PAIRS, gradients.PROMISED)
 
 
-def _found(network: str, dtype: str) -> dict[str, dict[str, np.ndarray]]:
-    runtimes = dict.fromkeys(runtime for pair in PAIRS for runtime in pair)
+def _maps() -> Iterator[list[str]]:
+    for network in maps.NETWORKS:
+        yield from _lines(network, "tests.cam_agreement", PAIRS, gradients.PROMISED)
+    yield from _lines(f"{maps.EFFICIENTNET}.all=1", "tests.cam_agreement", ON_KERAS, ("float32",))
+
+
+SUBJECTS: dict[str, tuple[str, str, str, Callable[[], Iterator[list[str]]]]] = {
+    "gradients": (
+        "agreement",
+        "Agreement between frameworks",
+        "Two inputs a network, every method at the input and, on the digits CNN, at a layer; the text classifier at "
+        "its embedding; the ResNet-18-like net, of width 32 at 3x224x224, with 8 steps and 4 samples.",
+        _gradients,
+    ),
+    "maps": (
+        "agreement_maps",
+        "Agreement of maps and layer attributions between frameworks",
+        "Two images a network, every map, at coarse and at resized sizes, activations, conductance and influence.",
+        _maps,
+    ),
+}
+
+
+def _lines(
+    network: str, module: str, pairs: Sequence[tuple[str, str]], dtypes: Iterable[str]
+) -> Iterator[list[str]]:  # fmt: skip
+    found = {dtype: _found(network, dtype, module, pairs) for dtype in dtypes}
+    for dtype in dtypes:
+        exact = found["float64"].get("torch") if dtype == "float32" and "float64" in found else None
+        for a, b in pairs:
+            rows = gradients.compare(found[dtype][a], found[dtype][b], dtype, exact)
+            yield [network.partition(".")[0], dtype, f"{a} - {b}", *_worst(rows)]
+
+
+def _found(
+    network: str, dtype: str, module: str, pairs: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, np.ndarray]]:  # fmt: skip
+    runtimes = dict.fromkeys(runtime for pair in pairs for runtime in pair)
     with TemporaryDirectory() as folder:
         out = Path(folder) / "found.npz"
-        return {runtime: in_process(runtime, dtype, out, batch=2, sizes=[network]) for runtime in runtimes}
+        return {
+            runtime: gradients.in_process(runtime, dtype, out, batch=2, sizes=[network], module=module)
+            for runtime in runtimes
+        }
 
 
-def _line(
-    network: str, dtype: str, pair: tuple[str, str], found: dict[str, dict[str, np.ndarray]],
-    exact: dict[str, np.ndarray] | None,
-) -> list[str]:  # fmt: skip
-    rows = compare(found[pair[0]], found[pair[1]], dtype, exact)
+def _worst(rows: Sequence[gradients.Row]) -> tuple[str, ...]:
     worst = max(rows, key=lambda row: row.difference / row.allowed)
-    at = worst.what.removeprefix(f"{network}/").replace("/", " at ")
+    at = worst.what.partition("/")[2].replace("/", " at ")
     kept = "yes" if all(row.kept for row in rows) else "NO"
-    shown = f"{worst.difference:.1e}", at, f"{worst.allowed:.1e}", worst.reason, kept
-    return [network, dtype, " - ".join(pair), *shown]
-
-
-if __name__ == "__main__":
-    measure()
+    return f"{worst.difference:.1e}", at, f"{worst.allowed:.1e}", worst.reason, kept

@@ -24,10 +24,10 @@ NETWORKS: dict[str, dict[str, int]] = {
     "vit": {},
 }
 EFFICIENTNET = "efficientnet_b0"
-"""Of keras.applications, in float32, by a method of each engine: compilation takes most of the time."""
+"""Of keras.applications, in float32; unless ``all=1`` by a method of each engine, as compiling takes most of the time."""
 SEED = 5
 """Of images with which no threshold flips in float32, and no sum that XGradCAM divides by is all but zero."""
-POOLED = ("vgg_gap", "resnet_same", "nested")
+POOLED = ("vgg_gap", "resnet_same", "nested", EFFICIENTNET)
 """Networks with a linear head on the mean over positions of their last layer."""
 
 
@@ -73,7 +73,8 @@ def subject(
         from tests.zoo import keras_applications as application
 
         x = inputs("resnet", batch, dtype, SEED, image=application.IMAGE)
-        explained_by = efficientnet_methods(application.LAYERS)
+        names = application.LAYERS
+        explained_by = methods(network, names, application.IMAGE) if options.get("all") else efficientnet_methods(names)
         return application.efficientnet_b0(), to_channels_last(255 * x), list(explained_by)
     x = inputs(network, batch, dtype, SEED, **options)
     names = LAYERS[network]["keras" if runtime.startswith("keras-") else runtime]
