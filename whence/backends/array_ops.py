@@ -41,7 +41,7 @@ class ArrayOps(Ops):
     def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
         return self.xp.stack(list(xs), axis=axis)
 
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
         return self.xp.where(condition, x1, x2)
 
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:

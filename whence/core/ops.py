@@ -82,7 +82,8 @@ class Ops(ABC):
     def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor: ...
 
     @abstractmethod
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor: ...
+    def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
+        """x1 where the condition holds, else x2; one of them may be a number."""
 
     @abstractmethod
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:

@@ -18,13 +18,17 @@ from whence.core.rule import OpCall, RuleSet, kind_is
 Cotangents = tuple[Tensor | None, ...]
 LOWEST_LOG = -1e4
 """Stands for the logarithm of a probability that is zero, as of a masked position."""
-SERIES_BELOW, SERIES_TERMS = 0.5, 14
 PATH_STEPS = 24
 
 
 def _epsilon(ops: Ops, x: Tensor) -> float:
     dtype = ops.dtype(x)
     return 2.0**-8 if dtype == "bfloat16" else float(np.finfo(dtype).eps)
+
+
+def _tiny(ops: Ops, x: Tensor) -> float:
+    dtype = ops.dtype(x)
+    return 2.0**-126 if dtype == "bfloat16" else float(np.finfo(dtype).tiny)
 
 
 def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -37,27 +41,24 @@ def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     (y,), (y0,), (g,) = op.outputs, op.ref_outputs or (), cotangents
     epsilon = _epsilon(ops, x)
     near = epsilon * 2**10 if op.params.get("kinked") else epsilon ** (1 / 3)
-    change = x - x0
-    is_near = ops.abs(change) <= near * ops.maximum(ops.abs(x), ops.abs(x0))
-    slope = op.vjp(_between(op, 0.5), [ops.ones_like(g)])[i]
-    quotient = (y - y0) / ops.where(is_near, ops.ones_like(change), change)
-    return _only(op, i, g * ops.where(is_near, slope, quotient))
+    change, midway = x - x0, _midway(op)
+    is_near = ops.abs(change) <= near * ops.abs(midway[i])
+    quotient = g * (y - y0) / ops.where(is_near, 1.0, change)
+    return _only(op, i, ops.where(is_near, _present(op.vjp(midway, [g])[i]), quotient))
 
 
 def rescale_relu(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
-    """g Delta y / Delta x of a relu; its derivative where Delta x = 0."""
+    """g Delta y / Delta x of a relu, its derivative where Delta x = 0: max(x, x0) / |Delta x|, kept within 0 and 1."""
     ((i, x, x0),) = _data(op)
-    (y,), (y0,), (g,) = op.outputs, op.ref_outputs or (), cotangents
-    change = x - x0
-    same = change == 0
-    # at x = x0 the two operands of the quotient become 1 or 0, and 1
-    risen = ops.where(same, ops.astype(x > 0, ops.dtype(x)), y - y0)
-    return _only(op, i, g * risen / ops.where(same, ops.ones_like(change), change))
+    (g,) = cotangents
+    # the least number there is stands for a Delta x of zero
+    share = ops.maximum(x, x0) / (ops.abs(x - x0) + _tiny(ops, x))
+    return _only(op, i, g * ops.clip(share, 0.0, 1.0))
 
 
 def product(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """Of an operation linear in each of two operands: its derivative midway, which is the Shapley value of the two."""
-    return op.vjp(_between(op, 0.5), cotangents)
+    return op.vjp(_midway(op), cotangents)
 
 
 def quotient(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -80,25 +81,15 @@ def extreme(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     for i, x, x0 in _data(op):
         change = x - x0
         share = _present(at_input[i]) + _present(at_reference[i])
-        share = share / ops.where(change == 0, ops.ones_like(change), change)
-        found[i] = ops.where(change == 0, ops.zeros_like(share), share)
+        found[i] = ops.where(change == 0, 0.0, share / ops.where(change == 0, 1.0, change))
     return tuple(found)
 
 
-def log_mean(ops: Ops, op: OpCall) -> Tensor:
-    """Logarithm of the logarithmic mean (p - p0) / (log p - log p0) of the softmax p of the operation's input.
-
-    With d = |log p - log p0| it is max(log p, log p0) + log((1 - exp(-d)) / d).
-    """
-    ((_, x, x0),) = _data(op)
-    a, b = (_log_softmax(ops, v, op.params["axis"]) for v in (x, x0))
-    d = ops.abs(a - b)
-    small = d < SERIES_BELOW
-    series = ops.ones_like(d)
-    for n in range(SERIES_TERMS, 1, -1):
-        series = 1 - d / n * series  # Horner's scheme of the sum over n of (-d)^n / (n + 1)!
-    far = ops.where(small, ops.ones_like(d), d)
-    return ops.maximum(a, b) + ops.log(ops.where(small, series, (1 - ops.exp(-far)) / far))
+def log_mean(ops: Ops, p: Tensor, p0: Tensor, log_change: Tensor) -> Tensor:
+    """The logarithmic mean (p - p0) / (log p - log p0) = (p + p0) / 2 tanh(d / 2) / (d / 2), d = log p - log p0."""
+    # tanh(h) / h is even, and 1 within rounding where h is as small as what is added
+    half = ops.abs(log_change) / 2 + _epsilon(ops, p) ** 2
+    return (p + p0) / 2 * ops.tanh(half) / half
 
 
 def softmax(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -107,16 +98,19 @@ def softmax(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     sum(Delta x l (g - sum(l g) / sum(l))) = sum(g Delta p), since Delta log p = Delta x - Delta log sum exp(x), and
     l Delta log p = Delta p sums to zero.
     """
-    ((i, _, _),) = _data(op)
-    mean = log_mean(ops, op)
-    total = ops.sum(ops.exp(mean), axis=op.params["axis"], keepdims=True)
-    return _only(op, i, total * _present(op.vjp(_at(op, i, mean), cotangents)[i]))
+    ((i, x, x0),) = _data(op)
+    (p,), (p0,), (g,), axis = op.outputs, op.ref_outputs or (), cotangents, op.params["axis"]
+    mean = log_mean(ops, p, p0, _log_of(ops, p, x, axis) - _log_of(ops, p0, x0, axis))
+    share = ops.sum(mean * g, axis=axis, keepdims=True) / ops.sum(mean, axis=axis, keepdims=True)
+    return _only(op, i, mean * (g - share))
 
 
 def log_softmax(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """The derivative, with l in the place of p: for log_softmax g - l sum(g) / sum(l), for logsumexp g l / sum(l)."""
-    ((i, _, _),) = _data(op)
-    return op.vjp(_at(op, i, log_mean(ops, op)), cotangents)
+    ((i, x, x0),) = _data(op)
+    log_p, log_p0 = (_log_softmax(ops, v, op.params["axis"]) for v in (x, x0))
+    mean = log_mean(ops, ops.exp(log_p), ops.exp(log_p0), log_p - log_p0)
+    return op.vjp(_at(op, i, ops.log(mean)), cotangents)
 
 
 def through(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -149,6 +143,13 @@ def _between(op: OpCall, t: float) -> list[Tensor]:
     return values
 
 
+def _midway(op: OpCall) -> list[Tensor]:
+    values = list(op.inputs)
+    for i, x, x0 in _data(op):
+        values[i] = (x + x0) / 2
+    return values
+
+
 def _at(op: OpCall, i: int, value: Tensor) -> list[Tensor]:
     """The inputs with another value at position i."""
     return [value if j == i else x for j, x in enumerate(op.inputs)]
@@ -163,10 +164,16 @@ def _present(cotangent: Tensor | None) -> Tensor:
     return cotangent
 
 
+def _log_of(ops: Ops, p: Tensor, x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
+    """log p of a softmax p of x, also where p is lost to zero: x less log sum exp(x), which the largest p tells."""
+    total = ops.max(x, axis=axis, keepdims=True) - ops.log(ops.max(p, axis=axis, keepdims=True))
+    return ops.clip(x - total, min=LOWEST_LOG)
+
+
 def _log_softmax(ops: Ops, x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     shifted = x - ops.max(x, axis=axis, keepdims=True)
     found = shifted - ops.log(ops.sum(ops.exp(shifted), axis=axis, keepdims=True))
-    return ops.maximum(found, ops.full_like(found, LOWEST_LOG))
+    return ops.clip(found, min=LOWEST_LOG)
 
 
 EXACT_RULES = (

@@ -63,6 +63,8 @@ def _elementwise(dtype: str) -> Iterator[tuple[str, list[Case]]]:
     yield "where", [
         ("where of one shape", lambda ops, x, y: ops.where(x > y, x, y), (x, y)),
         ("where with a condition per row", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y)),
+        ("where with a number", lambda ops, x, y: ops.where(x > y, x, 1.5), (x, y)),
+        ("where with a number first", lambda ops, x, y: ops.where(x > y, -2.0, y), (x, y)),
         ("where with a value per column", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y[0])),
     ]
 

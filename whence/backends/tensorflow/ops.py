@@ -67,7 +67,7 @@ class TensorflowOps(Ops):
     def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
         return tf.stack(list(xs), axis)
 
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
         return tf.where(condition, *_alike(x1, x2))
 
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:

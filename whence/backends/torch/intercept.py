@@ -23,7 +23,7 @@ from whence.backends.torch.model import TorchModel, uncompiled
 from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
 from whence.backends.torch.pointwise import Composed, Key, key_of
-from whence.backends.torch.recorded import Call, TorchOp, floating
+from whence.backends.torch.recorded import Call, Graph, TorchOp, floating, leaves_at, tensors_of
 from whence.core.errors import CoverageError
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
@@ -34,23 +34,19 @@ RELU_NODES = ("relubackward", "clampminbackward", "thresholdbackward")
 
 
 class _Ruled(torch.autograd.Function):
-    """An operation whose backward is a rule; where there is none, the operation is on the way to a reference."""
+    """Values that an operation gave, their backward being a rule; none is needed on the way to a reference."""
 
     @staticmethod
-    def forward(ctx: Any, op: TorchOp, rule: Rule | None, run: Callable[[], Any], *inputs: Tensor) -> Any:
-        leaves, ctx.form = tree_flatten(run())
-        # a view could not be written on in place by the caller
-        leaves = [y.clone() if isinstance(y, torch.Tensor) and y._is_view() else y for y in leaves]
-        op.keep(inputs, floating(leaves))
-        ctx.op, ctx.rule = op, rule
-        ctx.at = [i for i, y in enumerate(leaves) if isinstance(y, torch.Tensor) and y.is_floating_point()]
-        op.form = ctx.form
-        return tuple(leaves)
+    def forward(ctx: Any, op: TorchOp, rule: Rule | None, values: Sequence[Any], *inputs: Tensor) -> Any:
+        ctx.op, ctx.rule = (None, None) if rule is None else (op, rule)
+        ctx.at = [i for i, y in enumerate(values) if isinstance(y, torch.Tensor) and y.is_floating_point()]
+        return tuple(values)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        assert ctx.rule is not None
-        return (None, None, None, *ctx.rule(ops, ctx.op, [cotangents[i] for i in ctx.at]))
+        # what the operation keeps is let go, as autograd does with the tensors of its own
+        op, ctx.op = ctx.op, None
+        return (None, None, None, *ctx.rule(ops, op, [cotangents[i] for i in ctx.at]))
 
 
 class _Intercept(TorchFunctionMode):
@@ -72,7 +68,10 @@ class _Intercept(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = canonical(func)
-        if name in _ASKED or not any(map(self._depends, _tensors((args, kwargs)))):
+        if name in _ASKED:
+            return func(*args, **kwargs)
+        tensors = tensors_of((args, kwargs))
+        if not any(map(self._depends, tensors)):
             return func(*args, **kwargs)
         # a method of Tensor that calls the method of its parent comes here twice
         inside = composed(name, args, kwargs) or (opened(func) if func not in self.inside else None)
@@ -82,7 +81,7 @@ class _Intercept(TorchFunctionMode):
                 self.coverage.count(self.rules, _name(func), kinds_of(name)[0], None)
             return output
         if inside is None:
-            return self._called(name, Call(func, args, kwargs))
+            return self._called(name, Call(func, args, kwargs, tensors))
         self.inside.append(func)
         try:
             with self:
@@ -94,10 +93,13 @@ class _Intercept(TorchFunctionMode):
         return x.requires_grad or (self.composed is not None and not x.is_floating_point() and self.composed.depends(x))
 
     def _is_plain(self, name: str) -> bool:
-        """Whether no function of that name has a rule, whatever its arguments."""
+        """Whether no function of that name has a rule or is part of what has one, whatever its arguments."""
         if name not in self.plain_names:
             ruled = any(self.rules.find(_probe(kind)) for kind in kinds_of(name))
-            self.plain_names[name] = self.composed is None and self.affine is None and not ruled
+            is_part = (self.composed is not None and name in VALUE_BY_VALUE) or (
+                self.affine is not None and name == "add"
+            )
+            self.plain_names[name] = not ruled and not is_part
         return self.plain_names[name]
 
     def _called(self, name: str, call: Call) -> Any:
@@ -105,7 +107,7 @@ class _Intercept(TorchFunctionMode):
         dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
         data = tuple(i for i in dependent if call.tensors[i].requires_grad)
         kind, params = kind_of(name, call.args, kwargs, dependent)
-        op = TorchOp(kind, _name(call.function), params, data, _pure(call, written))
+        op = TorchOp(kind, _name(call.function), params, data)
         inputs: Sequence[Tensor] = call.tensors
         root = None
         if self.composed is not None and name in VALUE_BY_VALUE and not written:
@@ -124,7 +126,7 @@ class _Intercept(TorchFunctionMode):
         else:
             self.coverage.count(self.rules, op.name, op.kind, rule)
             # the old values go on through the rule, the user's tensor takes the new ones
-            output = self._under(rule, op, call, [x.clone() if written else x for x in inputs], written)
+            output = self._under(rule, op, call, [x.clone() for x in inputs] if written else inputs, written)
             output = call.args[0].copy_(output) if written else output
         if self.affine is not None and op.kind == "affine" and op.params.get("bias") is None:
             self.affine[key_of(output)] = call, dict(op.params)
@@ -155,11 +157,17 @@ class _Intercept(TorchFunctionMode):
         elif self.tape is not None:
             self.tape.append(op)
 
-        def run() -> Any:
-            return call(*(x.detach().clone() if written else x.detach() for x in call.tensors))
-
-        flat = _Ruled.apply(op, rule if self.tape is None or self.replays else None, run, *inputs)
-        return tree_unflatten(list(flat), op.form)
+        is_whole = inputs is call.tensors
+        if is_whole or written:
+            op.function = _pure(call.emptied(), written)
+        at = leaves_at(call.tensors, op.data if is_whole else ())
+        with torch.set_grad_enabled(is_whole):
+            output = call(*(x.clone() for x in at) if written else at)
+        leaves, form = ([output], None) if isinstance(output, torch.Tensor) else tree_flatten(output)
+        values = [_own(y) if isinstance(y, torch.Tensor) else y for y in leaves]
+        op.keep(inputs, floating(values), Graph(at, floating(leaves)) if is_whole else None)
+        flat = _Ruled.apply(op, None if self.tape is not None and not self.replays else rule, values, *inputs)
+        return flat[0] if form is None else tree_unflatten(list(flat), form)
 
     def _reference(self, op: TorchOp, inputs: Sequence[Tensor]) -> TorchOp:
         """The same operation where the reference met it."""
@@ -185,18 +193,12 @@ _ASKED = frozenset(_ABOUT.split())
 
 def _probe(kind: str) -> TorchOp:
     """An operation of a kind, to ask whether it has a rule."""
-    return TorchOp(kind, kind, {}, (), floating)
+    return TorchOp(kind, kind, {}, ())
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    """Tensors among arguments, in lists too."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for part in tree:
-            yield from _tensors(part)
-    elif isinstance(tree, dict):
-        yield from _tensors(tuple(tree.values()))
+def _own(y: Tensor) -> Tensor:
+    """The value by itself; a view could not be written on in place by the caller."""
+    return y.detach().clone() if y._is_view() else y.detach()
 
 
 def _pure(call: Call, written: bool) -> Callable[..., tuple[Tensor, ...]]:
@@ -214,7 +216,7 @@ def _differentiable(call: Call) -> bool:
 
 
 def _has_gradient(output: Any) -> bool:
-    return any(x.requires_grad for x in floating(output))
+    return any(x.requires_grad for x in tensors_of(output))
 
 
 def _in_place(func: Any) -> bool:

@@ -66,7 +66,7 @@ class TorchOps(Ops):
     def stack(self, xs: Sequence[Tensor], *, axis: int = 0) -> Tensor:
         return torch.stack(list(xs), dim=axis)
 
-    def where(self, condition: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
         return torch.where(condition, x1, x2)
 
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:

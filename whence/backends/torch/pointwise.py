@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class Composed:
     def root(self, call: Call, data: Sequence[int]) -> Key | None:
         """The nearest tensor that the call's ``data`` are elementwise functions of; None where there is none."""
         shapes = {call.tensors[i].shape for i in data}
-        if len(shapes) > 1 or any(torch.broadcast_shapes(x.shape, *shapes) not in shapes for x in call.tensors):
+        if len(shapes) != 1 or not all(_fits(x.shape, shape) for shape in shapes for x in call.tensors):
             return None
         keys = [key_of(call.tensors[i]) for i in data]
         self._tensors.update(zip(keys, (call.tensors[i] for i in data), strict=True))
@@ -53,30 +54,44 @@ class Composed:
 
     def function(self, call: Call, root: Key) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], bool]:
         """The call as a function of the root alone, and whether some step of it has a kink."""
-        keys = [key_of(x) for x in call.tensors]
-        names: set[str] = set()
-        self._steps(call, keys, root, names)
+        steps: list[tuple[Call, list[int | Tensor]]] = []
+        places = {root: 0}
 
-        def run(x: Tensor) -> tuple[Tensor, ...]:
-            values = {root: x}
-            return floating(call(*(self._value(k, t, values) for k, t in zip(keys, call.tensors, strict=True))))
+        def enter(call: Call, keys: Sequence[Key]) -> int:
+            # what was made from the root is not kept, since that would keep what the function is for
+            sources = [place_of(key, x) for key, x in zip(keys, call.tensors, strict=True)]
+            steps.append((call.emptied(), sources))
+            return len(steps)
 
-        return run, bool(names & KINKED)
+        def place_of(key: Key, tensor: Tensor) -> int | Tensor:
+            if key not in places and key in self._calls:
+                places[key] = enter(*self._calls[key])
+            return places.get(key, tensor)
 
-    def _value(self, key: Key, tensor: Tensor, values: dict[Key, Tensor]) -> Tensor:
-        if key not in values and key in self._calls:
-            call, keys = self._calls[key]
-            values[key] = call(*(self._value(k, t, values) for k, t in zip(keys, call.tensors, strict=True)))
-        return values.get(key, tensor)
-
-    def _steps(self, call: Call, keys: Sequence[Key], root: Key, names: set[str]) -> None:
-        names.add(canonical(call.function))
-        for key in keys:
-            if key != root and key in self._calls:
-                self._steps(*self._calls[key], root, names)
+        enter(call, [key_of(x) for x in call.tensors])
+        return _Steps(steps), any(canonical(step.function) in KINKED for step, _ in steps)
 
     def add(self, output: Tensor, call: Call, root: Key) -> None:
         """Remember what a call gave."""
         key = key_of(output)
         self._known.add(key, root)
         self._tensors[key], self._calls[key] = output, (call, [key_of(x) for x in call.tensors])
+
+
+@dataclass
+class _Steps:
+    """Calls one after another; each reads earlier values, the first being what is given, and constants."""
+
+    steps: Sequence[tuple[Call, Sequence[int | Tensor]]]
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        values = [x]
+        for call, sources in self.steps:
+            values.append(call(*(values[at] if isinstance(at, int) else at for at in sources)))
+        return floating(values[-1])
+
+
+def _fits(shape: torch.Size, whole: torch.Size) -> bool:
+    """Whether a tensor of that shape is broadcast to the whole."""
+    missing = len(whole) - len(shape)
+    return shape == whole or (missing >= 0 and all(n in (1, m) for n, m in zip(shape, whole[missing:], strict=True)))

@@ -2,61 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from whence.core.errors import CoverageError
 from whence.core.ops import Tensor
 from whence.core.rule import OpCall
+from whence.core.tree import sequence
 
 
 class Kept:
-    """A tensor's value now; written on later, it is made again, or missed with an error."""
+    """A tensor's value now; written on later, it is gone."""
 
-    def __init__(self, tensor: Tensor, again: Callable[[], Tensor] | None = None) -> None:
-        self.tensor, self.version, self.again = tensor.detach(), tensor._version, again
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.version = tensor.detach(), tensor._version
+
+    @property
+    def lasts(self) -> bool:
+        """Whether nobody has written on it."""
+        return bool(self.tensor._version == self.version)
 
     @property
     def value(self) -> Tensor:
         """The value when it was kept."""
-        if self.tensor._version == self.version:
-            return self.tensor
-        if self.again is None:
+        if not self.lasts:
             raise CoverageError(
                 "a backward rule",
                 received="an operation whose input was written on in place afterwards",
                 valid="a model that does not write on it, such as y = y + x in the place of y += x",
             )
-        return self.again()
+        return self.tensor
 
 
 class Call:
     """A torch function on its arguments, the tensors among them in order."""
 
-    def __init__(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self.function, self.args, self.kwargs = function, args, kwargs
-        leaves, self._form = tree_flatten((args, dict(kwargs)))
-        self._at = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
-        self.tensors: tuple[Tensor, ...] = tuple(leaves[i] for i in self._at)
-        self._others = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    def __init__(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: Sequence[Tensor]
+    ) -> None:
+        self.function, self.args, self.kwargs, self.tensors = function, args, kwargs, tensors
 
     def __call__(self, *tensors: Tensor) -> Any:
         """The function with other tensors."""
-        leaves = list(self._others)
-        for i, tensor in zip(self._at, tensors, strict=True):
-            leaves[i] = tensor
-        args, kwargs = tree_unflatten(leaves, self._form)
+        args, kwargs = _replaced((self.args, self.kwargs), iter(tensors))
         return self.function(*args, **kwargs)
+
+    def emptied(self) -> Call:
+        """The same without its tensors, which may not be kept alive together with what made them."""
+        args, kwargs = _replaced((self.args, self.kwargs), repeat(_NOTHING))
+        return Call(self.function, args, kwargs, ())
+
+
+_NOTHING = torch.empty(0)
+"""Holds a tensor's place among arguments."""
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Tensors among arguments or outputs, in sequences and mappings too."""
+    found: list[Tensor] = []
+    _gather(tree, found)
+    return found
+
+
+def _gather(tree: Any, found: list[Tensor]) -> None:
+    if isinstance(tree, torch.Tensor):
+        found.append(tree)
+    elif isinstance(tree, (tuple, list)):
+        for part in tree:
+            _gather(part, found)
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            _gather(part, found)
+
+
+def _replaced(tree: Any, tensors: Iterator[Tensor]) -> Any:
+    """The tree with other tensors, in order."""
+    if isinstance(tree, torch.Tensor):
+        return next(tensors)
+    if isinstance(tree, (tuple, list)):
+        return sequence(type(tree), [_replaced(part, tensors) for part in tree])
+    if isinstance(tree, dict):
+        return {key: _replaced(part, tensors) for key, part in tree.items()}
+    return tree
 
 
 def floating(output: Any) -> tuple[Tensor, ...]:
     """The tensors of an output that have a derivative."""
-    return tuple(t for t in tree_flatten(output)[0] if isinstance(t, torch.Tensor) and t.is_floating_point())
+    if isinstance(output, torch.Tensor):
+        return (output,) if output.is_floating_point() else ()
+    return tuple(t for t in tensors_of(output) if t.is_floating_point())
 
 
 @dataclass
@@ -67,12 +105,13 @@ class TorchOp(OpCall):
     name: str
     params: Mapping[str, Any]
     data: tuple[int, ...]
-    function: Callable[..., tuple[Tensor, ...]]
+    function: Callable[..., tuple[Tensor, ...]] = floating
+    """Known when the operation runs under a rule."""
     kept_inputs: Sequence[Kept] = ()
     kept_outputs: Sequence[Kept] = ()
     reference: TorchOp | None = None
-    form: Any = None
-    """The structure of what the function returned."""
+    graph: Graph | None = None
+    """Of the forward pass, where that is the function itself."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -80,7 +119,9 @@ class TorchOp(OpCall):
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return tuple(kept.value for kept in self.kept_outputs)
+        if all(kept.lasts for kept in self.kept_outputs):
+            return tuple(kept.tensor for kept in self.kept_outputs)
+        return self.call(*self.inputs)
 
     @property
     def ref_inputs(self) -> tuple[Tensor, ...] | None:  # type: ignore[override]
@@ -90,26 +131,47 @@ class TorchOp(OpCall):
     def ref_outputs(self) -> tuple[Tensor, ...] | None:  # type: ignore[override]
         return None if self.reference is None else self.reference.outputs
 
-    def keep(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    def keep(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph | None) -> None:
         """Remember the values of a forward pass."""
-        self.kept_inputs = [Kept(x) for x in inputs]
-        self.kept_outputs = [Kept(y, partial(self._output, i)) for i, y in enumerate(outputs)]
-
-    def _output(self, i: int) -> Tensor:
-        return self.call(*self.inputs)[i]
+        self.kept_inputs, self.kept_outputs = [Kept(x) for x in inputs], [Kept(y) for y in outputs]
+        self.graph = graph
 
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             return self.function(*inputs)
 
     def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        with torch.enable_grad():
-            at = [x.detach().requires_grad_(i in self.data) for i, x in enumerate(inputs)]
-            outputs = self.function(*at)
-            pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
-            wanted = [at[i] for i in self.data]
-            found = torch.autograd.grad(
-                [y for y, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True, materialize_grads=True
-            )
+        at, outputs = self._graph_at(inputs)
+        pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
+        found = torch.autograd.grad(
+            [y for y, _ in pairs], [at[i] for i in self.data], [g for _, g in pairs],
+            retain_graph=True, allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
         by_input = dict(zip(self.data, found, strict=True))
         return tuple(by_input.get(i) for i in range(len(inputs)))
+
+    def _graph_at(self, inputs: Sequence[Tensor]) -> Graph:
+        """The operation's graph: at its own inputs and those of the reference it is there already."""
+        for op in (self, self.reference):
+            if op is not None and op.graph is not None and op.holds(inputs):
+                return op.graph
+        with torch.enable_grad():
+            at = leaves_at(inputs, self.data)
+            return Graph(at, self.function(*at))
+
+    def holds(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether these are the tensors that were kept, and their outputs still are what they were."""
+        same = all(x is kept.tensor for x, kept in zip(inputs, self.kept_inputs, strict=True))
+        return same and all(kept.lasts for kept in self.kept_outputs)
+
+
+class Graph(NamedTuple):
+    """Tensors, and what a function made from them with its derivative recorded."""
+
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+
+
+def leaves_at(inputs: Sequence[Tensor], data: Sequence[int]) -> list[Tensor]:
+    """The tensors by themselves, those at ``data`` to be differentiated by."""
+    return [x.detach().requires_grad_(i in data) for i, x in enumerate(inputs)]
