@@ -24,7 +24,7 @@ NETWORKS: dict[str, dict[str, int]] = {
     "vit": {},
 }
 EFFICIENTNET = "efficientnet_b0"
-"""Of keras.applications, in float32; unless ``all=1`` by a method of each engine, as compiling takes most of the time."""
+"""Of keras.applications, in float32; unless ``all=1`` by a method of each engine, as compiling takes most time."""
 SEED = 5
 """Of images with which no threshold flips in float32, and no sum that XGradCAM divides by is all but zero."""
 POOLED = ("vgg_gap", "resnet_same", "nested", EFFICIENTNET)
