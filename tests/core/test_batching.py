@@ -52,7 +52,8 @@ def test_padding_wastes_little() -> None:
 
 
 def test_rows_from_the_memory_budget() -> None:
-    assert choose_rows(4, None, gradient=True) == MOST_ROWS
+    assert choose_rows(4, None, gradient=True) == MOST_ROWS[True]
+    assert choose_rows(4, None, gradient=False) == MOST_ROWS[False] > MOST_ROWS[True]
     assert choose_rows(10**9, None, gradient=True) == GRADIENT_ROWS
     assert choose_rows(10**9, None, gradient=False) == FORWARD_ROWS
     assert choose_rows(10**9, 10**6, gradient=True) == 1, "some row is always tried"

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-GRADIENT_ROWS, FORWARD_ROWS, MOST_ROWS = 16, 16, 1024
+GRADIENT_ROWS, FORWARD_ROWS = 16, 16
+MOST_ROWS = {True: 1024, False: 4096}
+"""With and without a gradient."""
 ACTIVATIONS_PER_INPUT = 64
 """Assumed bytes of kept activations per byte of input row, for the memory budget."""
 
@@ -26,7 +28,7 @@ class Tile:
 def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk_bytes: int = 4 * 2**20) -> int:
     """Model rows in one call where the user names none: about ``chunk_bytes``, within a quarter of the memory."""
     least = GRADIENT_ROWS if gradient else FORWARD_ROWS
-    rows = min(max(chunk_bytes // max(row_bytes, 1), least), MOST_ROWS)
+    rows = min(max(chunk_bytes // max(row_bytes, 1), least), MOST_ROWS[gradient])
     if free_bytes is not None:
         rows = min(rows, free_bytes // 4 // (max(row_bytes, 1) * ACTIVATIONS_PER_INPUT))
     return max(int(rows), 1)

@@ -30,7 +30,8 @@ MOST_SCORES = 2**22
 class Composed:
     """The sample where its feature is present, the baseline elsewhere; masks are composed on the device.
 
-    ``mask [1, b, ...]`` are feature numbers that broadcast to ``x``; ``keep [k, b, F + 1]`` says which are present.
+    ``mask [1, b, ...]`` are feature numbers that broadcast to ``x``; ``keep [k, b or 1, F + 1]`` says which of them are
+    present.
     """
 
     ops: Ops
@@ -38,7 +39,7 @@ class Composed:
     """Whether all samples have the same mask: a lookup along one axis is faster than one per sample."""
 
     def __call__(self, x: Tensor, mask: Tensor, baseline: Tensor, keep: Tensor) -> Tensor:
-        """``[k, b, ...]``."""
+        """``[k, b, ...]``, or ``[k, 1, ...]`` where all is the same for all samples."""
         ops, sizes = self.ops, self.ops.shape(mask)[2:]
         keep = rearrange(keep, "k b f ... -> k b (f ...)")
         numbers = rearrange(mask, "one b ... -> one b (...)")
@@ -78,11 +79,18 @@ class Game:
 
     def values(self, coalitions: np.ndarray) -> np.ndarray:
         """v(S) ``[K, B]`` in float64 of coalitions ``[K, F]``, the same for all samples, or ``[K, B, F]``."""
+        with_all = self.ctx.unscored and self.replacement.count == 1  # the score itself comes with the first ones
+        if with_all:
+            coalitions = np.concatenate([np.ones((1, *coalitions.shape[1:]), bool), coalitions])
         step = max(1, MOST_SCORES // (self.replacement.count * self.batch))
-        parts = [self._values(coalitions[i : i + step]) for i in range(0, len(coalitions), step)]
-        return np.concatenate(parts)
+        parts = [self._scores(coalitions[i : i + step]) for i in range(0, len(coalitions), step)]
+        if with_all:
+            self.ctx.settle(parts[0][0], self.ctx.given_target)
+        v = np.concatenate([mean_over_rows(self.ctx, scores, self.replacement.count) for scores in parts])
+        return v[1:] if with_all else v
 
-    def _values(self, coalitions: np.ndarray) -> np.ndarray:
+    def _scores(self, coalitions: np.ndarray) -> Tensor:
+        """Scores ``[(K rows), B]``."""
         ctx, fill = self.ctx, self.replacement
         table = np.ones((*coalitions.shape[:-1], self.size + 1), bool)
         table[..., :-1] = coalitions
@@ -90,17 +98,15 @@ class Game:
 
         def keep(points: range, samples: slice) -> np.ndarray:
             rows = table[np.arange(points.start, points.stop) // fill.count]
-            rows = rows if rows.shape[1] == 1 else rows[:, samples]
-            return np.broadcast_to(rows, (len(points), len(ctx.sample_ids[samples]), rows.shape[2]))
+            return rows if rows.shape[1] == 1 else rows[:, samples]
 
-        scores = scores_over_variants(
+        return scores_over_variants(
             ctx,
             Composed(ctx.ops, self.grouping.shared),
             samples=(ctx.x, self.masks, *fill.samples),
             draws=(*fill.rows, keep),
             count=len(coalitions) * fill.count,
         )
-        return mean_over_rows(ctx, scores, fill.count)
 
 
 def device_masks(ctx: Context, grouping: Grouping) -> tuple[Tensor, ...]:
@@ -115,13 +121,14 @@ def device_masks(ctx: Context, grouping: Grouping) -> tuple[Tensor, ...]:
 def mean_over_rows(ctx: Context, scores: Tensor, rows: int) -> np.ndarray:
     """Scores ``[(K rows), B]`` as host values ``[K, B]`` in float64, averaged over the rows of a background."""
     host = np.asarray(ctx.ops.to_numpy(scores), np.float64)
-    return finite(ctx, host.reshape(-1, rows, host.shape[1]).mean(axis=1))
+    return finite(ctx, host if rows == 1 else host.reshape(-1, rows, host.shape[1]).mean(axis=1))
 
 
 def finite(ctx: Context, values: np.ndarray) -> np.ndarray:
     """The values ``[K, B]``; raises NonFiniteError that names the samples with NaN or infinity."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
-    if len(bad):
+    fine = np.isfinite(values)
+    if not fine.all():
+        bad = np.flatnonzero(~fine.all(axis=0))
         shown = ", ".join(str(ctx.positions[b]) for b in bad[:8]) + (", ..." if len(bad) > 8 else "")
         raise NonFiniteError(
             "the model's score of a perturbed input",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Context:
         # compilers drop the network before the layer by themselves
         alone = self.place.one_prefix or (self.place.layer is not None and self.ops.static_shapes)
         held = () if alone else self.inputs
-        row = sum(int(np.prod(self.ops.shape(x)[1:])) * 4 for x in (*held, *self.x))
+        row = sum(prod(self.ops.shape(x)[1:]) * 4 for x in (*held, *self.x))
         free = self.ops.free_memory(self.inputs[0])
         chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes)
         return chosen if self.work.rows is None else min(chosen, self.work.rows)
@@ -103,8 +104,13 @@ class Context:
         """The target, settled to an index per sample where the predicted class was asked for."""
         return self.given_target if self.given_target.key != "predicted" else self._scored[1]
 
+    @property
+    def unscored(self) -> bool:
+        """Whether the score at ``x`` has not come out of any pass yet, for a target that does not depend on it."""
+        return "_scored" not in self.__dict__ and self.given_target.key != "predicted"
+
     def settle(self, score: Tensor, target: Target) -> None:
-        """Remember a score at ``x`` that came out of a gradient pass, so that it is not computed again."""
+        """Remember a score at ``x`` that came out of another pass, so that it is not computed again."""
         self.__dict__["_scored"] = (score, target)
 
     def score_of(self, points: Leaves) -> Tensor:

@@ -29,7 +29,7 @@ class Grouping:
     counts: np.ndarray
     labels: tuple[Callable[[int], str], ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The most features that a sample has."""
         return int(self.counts.max())
@@ -54,9 +54,13 @@ class Grouping:
 
     def spread(self, values: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         """Values per feature ``[B, F]`` at every number of each tensor ``[B, ...]``; zero where held fixed."""
-        padded = np.pad(values, ((0, 0), (0, self.size + 1 - values.shape[1])))
+        held = np.zeros((len(values), self.size + 1 - values.shape[1]), values.dtype)
+        padded = np.concatenate([values, held], axis=1)
         found = []
         for mask, shape in zip(self.masks, shapes, strict=True):
+            if len(mask) == 1:
+                found.append(np.broadcast_to(padded[:, mask[0]], shape))
+                continue
             flat = np.broadcast_to(mask.reshape(len(mask), -1), (len(values), mask[0].size))
             at = np.take_along_axis(padded, flat, axis=1).reshape(len(values), *mask.shape[1:])
             found.append(np.broadcast_to(at, shape))
@@ -114,6 +118,8 @@ def _contiguous(ctx: Context, parts: Sequence[Part], offsets: Sequence[int]) -> 
 
     def renumbered(m: np.ndarray, r: int) -> np.ndarray:
         row = m[r % len(m)]
+        if found[r][0] == 0 and found[r][-1] == len(found[r]) - 1:  # without gaps as they are
+            return np.asarray(row)
         return np.where(row < 0, size, np.searchsorted(kept[r], row))
 
     new = tuple(

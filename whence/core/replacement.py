@@ -23,7 +23,7 @@ Rows = Callable[[range, slice], tuple[np.ndarray, ...]]
 class Replacement:
     """Either ``samples``, tensors like ``ctx.x``, or ``count`` background ``rows`` over which scores are averaged.
 
-    ``rows(points, samples)`` gives row p modulo ``count`` for point p: ``[k, b, ...]`` for each tensor.
+    ``rows(points, samples)`` gives row p modulo ``count`` for point p: ``[k, b or 1, ...]`` for each tensor.
     """
 
     samples: tuple[Leaves, ...]
@@ -54,8 +54,7 @@ def _background(ctx: Context, baseline: Any, specs: tuple[Any, ...]) -> Replacem
 
     def rows_of(leaf: int, x: Any, row: np.ndarray, samples: slice) -> np.ndarray:
         if isinstance(specs[leaf], DataSet):
-            data = specs[leaf].checked(leaf, ops.shape(x))[row]
-            return np.broadcast_to(data[:, None], (len(row), len(ctx.sample_ids[samples]), *data.shape[1:]))
+            return np.asarray(specs[leaf].checked(leaf, ops.shape(x))[row][:, None])
         one = baselines.resolved_rows(ctx, specs[leaf], x, leaf, samples)
         return np.broadcast_to(ops.to_numpy(one)[None], (len(row), *ops.shape(one)))
 
@@ -64,11 +63,12 @@ def _background(ctx: Context, baseline: Any, specs: tuple[Any, ...]) -> Replacem
         found = [rows_of(leaf, x, row, samples) for leaf, x in zip(wanted, points, strict=True)]
         if place.layer is None:
             return tuple(_numbers_like(ops.is_floating(x), f) for f, x in zip(found, points, strict=True))
+        wide = max(f.shape[1] for f in found)  # as many versions of each row as samples, or one for all
         flat = tuple(
-            ops.asarray(f.reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x))
+            ops.asarray(np.repeat(f, wide // f.shape[1], axis=1).reshape(-1, *f.shape[2:]), like=x, dtype=ops.dtype(x))
             for f, x in zip(found, points, strict=True)
         )
-        drawn = ops.to_numpy(ctx.activations(flat, place.layer))
+        drawn = ops.to_numpy(ctx.activations(flat, [place.layer])[0])
         return (drawn.reshape(len(row), -1, *drawn.shape[1:]),)
 
     return Replacement((), (rows,), count)

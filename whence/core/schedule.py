@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Draws = Sequence[np.ndarray | Callable[[range, slice], Any]]
 """Values per point: an array ``[count]``, or a function of (points, samples) that gives an array ``[k, b]``, or one
-array ``[k, b, ...]`` per attributed tensor, NumPy's or native."""
+array ``[k, b, ...]`` per attributed tensor, NumPy's or native. ``[k, 1, ...]`` is the same for all samples."""
 Merge = Callable[[list[Any] | None, Sequence[Any], int], list[Any]]
 """``merge(before, of_tile, points)``: running sums with one more tile; ``before`` is None at the first."""
 
@@ -118,9 +118,11 @@ def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
     def native(array: Any, leaf: int) -> Tensor:
         if not isinstance(array, np.ndarray):
             return _stretched(ctx.ops, array, tile.shape)
-        missing = [(0, full - have) for full, have in zip(tile.shape, array.shape, strict=False)]
-        if any(after for _, after in missing):
-            array = np.pad(array, missing + [(0, 0)] * (array.ndim - len(missing)), mode="edge")
+        short = [full - have for full, have in zip(tile.shape, array.shape, strict=False)]
+        if array.ndim > 1 and array.shape[1] == 1:
+            short[1] = 0  # one for all samples
+        if any(short):
+            array = np.pad(array, [*((0, n) for n in short), *[(0, 0)] * (array.ndim - len(short))], mode="edge")
         return ctx.like(array, leaf)
 
     return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
@@ -158,7 +160,8 @@ def _native_index(ctx: Context, target: Target, tile: Tile) -> Any:
 
 def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
     rows = index[tile.first : tile.first + tile.samples]
-    return np.pad(rows, ((0, tile.shape[1] - len(rows)), *[(0, 0)] * (rows.ndim - 1)), mode="edge")
+    missing = tile.shape[1] - len(rows)
+    return np.concatenate([rows, *[rows[-1:]] * missing]) if missing else rows
 
 
 def concat(ops: Ops, parts: Sequence[Tensor]) -> Tensor:

@@ -65,8 +65,8 @@ class Windows:
         positions = np.arange(self.lengths[axis])
         return (positions >= starts) & (positions < starts + self.sizes[axis])
 
-    def side(self, numbers: np.ndarray, axis: int, batch: int) -> np.ndarray:
-        """Whether positions along an axis are inside windows ``numbers[k]``, laid out like ``[k, b, ...]``.
+    def side(self, numbers: np.ndarray, axis: int) -> np.ndarray:
+        """Whether positions along an axis are inside windows ``numbers[k]``, laid out like ``[k, 1, ...]``.
 
         Nothing is inside a window whose number is another tensor's; tensors with fewer axes are inside on the rest.
         """
@@ -78,7 +78,7 @@ class Windows:
             step = np.unravel_index(np.where(own, numbers, 0), self.steps)[axis]
             inside = self._cover(axis)[step] & own[:, None]
             shape = [self.lengths[axis] if a == self.axes[axis] else 1 for a in range(1, self.rank)]
-        return np.broadcast_to(inside.reshape(len(numbers), 1, *shape), (len(numbers), batch, *shape))
+        return inside.reshape(len(numbers), 1, *shape)
 
     def averaged(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The mean over the windows that cover a position, ``[B, ...]``, of values per window ``[count, B]``."""

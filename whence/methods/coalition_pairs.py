@@ -8,7 +8,7 @@ contains a smaller one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb
 
@@ -34,7 +34,7 @@ class Pairs:
     drawn: np.ndarray
     existing: np.ndarray
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Whether every coalition is there."""
         return bool((self.drawn == self.existing).all())

@@ -51,7 +51,7 @@ class Dimmed:
     ops: Ops
 
     def __call__(self, x: Tensor, mask: Tensor, baseline: Tensor, cells: Tensor) -> Tensor:
-        """``[k, b, ...]`` for cell values ``[k, b, cells]``."""
+        """``[k, b, ...]`` for cell values ``[k, 1, cells]``."""
         from einops import rearrange
 
         cells = rearrange(cells, "k b f ... -> k b (f ...)")
@@ -89,8 +89,7 @@ class GridMasks:
         """Scores ``[(count rows), B]`` of the masks that ``design(numbers)[k, cells]`` gives."""
 
         def cells(points: range, samples: slice) -> np.ndarray:
-            z = design(np.arange(points.start, points.stop) // fill.count)
-            return np.broadcast_to(z[:, None], (len(z), len(ctx.sample_ids[samples]), z.shape[1]))
+            return design(np.arange(points.start, points.stop) // fill.count)[:, None]
 
         return scores_over_variants(
             ctx,

@@ -5,12 +5,7 @@
 
 Lundberg and Lee 2017, arXiv 1705.07874, theorem 2. Coalitions come with their complements (Covert and Lee 2021,
 arXiv 2012.01536), without replacement, sizes by leverage scores (Musco and Witter 2024, arXiv 2410.01917). The
-constraint holds exactly: it is eliminated, with the multiplier of
-
-    [A 1; 1' 0] [phi; mu] = [b; v(all) - v(none)],  A = Z' W Z,  b = Z' W (v - v(none)).
-
-For pairs this is phi = h (v(all) - v(none)) + U' D with D the difference of v within each pair, and the standard error
-is that of a sum over pairs, drawn by size from finitely many, of U times the residual of D.
+constraint holds exactly: it is eliminated, with a multiplier; see ``pair_regression``.
 """
 
 from __future__ import annotations
@@ -25,6 +20,7 @@ from whence.core.errors import ParameterError
 from whence.core.validation import integer, positive_int, positive_tolerance
 from whence.methods.by_feature import Estimate, FeatureMethod
 from whence.methods.coalition_pairs import Pairs, existing_pairs, pairs
+from whence.methods.pair_regression import Projection, projection
 from whence.methods.selection import selected
 from whence.methods.until import reached
 
@@ -88,16 +84,16 @@ class KernelSHAP(FeatureMethod):
 
     def _solved(self, design: Pairs, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard errors ``[B, F]`` from differences ``[P, B]`` and the changes of the score ``[B]``."""
-        member = design.member.astype(np.float64)
         if self.l1_reg is None:
-            return weighted_least_squares(design, member, difference, change)
+            return projection(design).solution(difference, change)
+        member = design.member.astype(np.float64)
         values, errors = np.zeros((2, len(change), member.shape[1]))
         root = np.sqrt(design.weight / design.weight.mean())
         centred = 2 * (member - member.mean(axis=1, keepdims=True))
         for b, own in enumerate(change):
             sides = (2 * member - 1).sum(axis=1) / member.shape[1]
             kept = selected(self.l1_reg, root[:, None] * centred, root * (difference[:, b] - sides * own))
-            found = weighted_least_squares(design, member[:, kept], difference[:, b : b + 1], own[None])
+            found = Projection.of(design, member[:, kept]).solution(difference[:, b : b + 1], own[None])
             values[b, kept], errors[b, kept] = found[0][0], found[1][0]
         return values, errors
 
@@ -107,66 +103,31 @@ class Known:
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.found: dict[int, np.ndarray] = {}
+        self.drawn: np.ndarray | None = None
+        self.found = np.empty((0, game.batch))
 
     def differences(self, design: Pairs) -> np.ndarray:
         """v(S) - v(complement of S) of each pair, ``[P, B]``; v(none) comes with the first call."""
-        new, places = [], {}
-        for stratum, drawn in enumerate(design.drawn):
-            have = len(self.found.get(stratum, ()))
-            rows = design.member[design.stratum == stratum][have:drawn]
-            places[stratum] = (have, len(rows))
-            new.append(rows)
-        rows = np.concatenate(new)
-        first = not self.found
-        none = np.zeros((int(first), rows.shape[1]), bool)
-        v = self.game.values(np.concatenate([none, rows, ~rows]))
-        if first:
-            self.empty, v = v[0], v[1:]
-        difference, start = v[: len(rows)] - v[len(rows) :], 0
-        for stratum, (have, count) in places.items():
-            part = difference[start : start + count]
-            self.found[stratum] = np.concatenate([self.found[stratum], part]) if have else part
-            start += count
-        return np.concatenate([self.found[s][:drawn] for s, drawn in enumerate(design.drawn)])
+        if self.drawn is None:
+            none = np.zeros((1, design.member.shape[1]), bool)
+            v = self.game.values(np.concatenate([none, design.member, ~design.member]))
+            self.empty, self.found = v[0], _halves(v[1:])
+        else:
+            before, drawn = self.drawn, design.drawn
+            new = _counted(drawn) >= np.repeat(before, drawn)
+            found, rows = np.empty((len(new), self.game.batch)), design.member[new]
+            found[~new] = self.found[_counted(before) < np.repeat(drawn, before)]
+            found[new] = _halves(self.game.values(np.concatenate([rows, ~rows])))
+            self.found = found
+        self.drawn = design.drawn
+        return self.found
 
 
-def weighted_least_squares(
-    design: Pairs, member: np.ndarray, difference: np.ndarray, change: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """phi = h change + U' D and its standard error, ``[B, F]`` each."""
-    n, w = member.shape[1], design.weight
-    other = 1 - member
-    a = member.T @ (w[:, None] * member) + other.T @ (w[:, None] * other)
-    system = np.ones((n + 1, n + 1))
-    system[:n, :n], system[n, n] = a, 0
-    inverse = _inverse(system)
-    u, h = w[:, None] * (member @ inverse[:n, :n]), inverse[:n, n]
-    values = h * change[:, None] + (u.T @ difference).T
-    residual = difference - (2 * member @ values.T - change)
-    return values, np.sqrt(_variance(design, u, residual, n))
+def _halves(v: np.ndarray) -> np.ndarray:
+    """The first half less the second."""
+    return np.asarray(v[: len(v) // 2] - v[len(v) // 2 :])
 
 
-def _inverse(system: np.ndarray) -> np.ndarray:
-    """The inverse, or the pseudo-inverse where coalitions leave some values undetermined."""
-    try:
-        inverse = np.linalg.inv(system)
-    except np.linalg.LinAlgError:
-        inverse = np.full(system.shape, np.inf)
-    if np.abs(inverse).max() * np.abs(system).max() > 1e10:
-        inverse = np.linalg.pinv(system, rcond=1e-12, hermitian=True)
-    return np.asarray(inverse)
-
-
-def _variance(design: Pairs, u: np.ndarray, residual: np.ndarray, n: int) -> np.ndarray:
-    """Of the sum over pairs of u times residual, ``[B, F]``, pairs drawn by size without replacement."""
-    if design.complete:
-        return np.zeros((residual.shape[1], n))
-    factor = (1 - design.drawn / design.existing) * design.drawn / np.maximum(design.drawn - 1, 1)
-    total = (residual**2 * factor[design.stratum][:, None]).T @ u**2
-    stop = np.cumsum(design.drawn)
-    for drawn, first, last, share in zip(design.drawn, stop - design.drawn, stop, factor, strict=True):
-        if share > 0 and drawn > 1:
-            total -= share / drawn * (residual[first:last].T @ u[first:last]) ** 2
-    free = len(u) - (n - 1)
-    return np.asarray(np.maximum(total, 0) * (len(u) / free if free > 0 else np.nan))
+def _counted(drawn: np.ndarray) -> np.ndarray:
+    """The number of each pair among those of its size, from 0, where so many are drawn of each size."""
+    return np.asarray(np.arange(drawn.sum()) - np.repeat(np.cumsum(drawn) - drawn, drawn))

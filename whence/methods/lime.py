@@ -82,7 +82,8 @@ class LIME(FeatureMethod):
 
     def estimate(self, game: Game) -> Estimate:
         z = self._presence(game.size)
-        v = np.concatenate([game.full[None], game.values(z[1:])])
+        others = game.values(z[1:])
+        v = np.concatenate([game.full[None], others])
         weight, surrogate = self.weights(z), self._surrogate()
         return as_estimate([surrogate.fit(z.astype(np.float64), v[:, b], weight) for b in range(game.batch)])
 

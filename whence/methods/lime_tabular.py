@@ -127,8 +127,7 @@ def rows_scores(ctx: Context, rows: np.ndarray) -> np.ndarray:
     """Scores ``[K, B]`` of rows ``[K, F]`` in the place of every sample, in float64."""
 
     def drawn(points: range, samples: slice) -> tuple[np.ndarray, ...]:
-        block = rows[points.start : points.stop]
-        return (np.broadcast_to(block[:, None], (len(block), len(ctx.sample_ids[samples]), block.shape[1])),)
+        return (rows[points.start : points.stop, None],)
 
     scores = scores_over_variants(ctx, replaced, samples=(ctx.x,), draws=(drawn,), count=len(rows))
     return finite(ctx, np.asarray(ctx.ops.to_numpy(scores), np.float64))

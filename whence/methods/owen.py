@@ -55,11 +55,10 @@ class OwenValues(ShapleySampling):
                 raise ParameterError("hierarchy", received=f"one of {count} features", valid=f"one of {game.size}")
         return super().estimate(game)
 
-    def _order(self, draw: int, n: int) -> np.ndarray:
-        backwards = self.antithetic and draw % 2 == 1
+    def _drawn(self, count: int, n: int) -> np.ndarray:
         tree = _halves(0, n) if self.hierarchy == "halves" else _as_node(self.hierarchy)
-        order = np.array(_shuffled(tree, generator(self.seed, "owen_values", 0, draw - backwards)))
-        return order[::-1] if backwards else order
+        orders = [_shuffled(tree, generator(self.seed, "owen_values", 0, draw)) for draw in range(count)]
+        return np.argsort(orders, axis=1)
 
 
 def _as_node(spec: Any) -> Node:

@@ -74,7 +74,7 @@ class Occluded:
     ops: Ops
 
     def __call__(self, x: Tensor, *values: Tensor) -> Tensor:
-        """``[k, b, ...]`` from the baseline and one boolean side per axis of the window, and the other way round."""
+        """``[k, b, ...]`` from the baseline and one boolean side per axis of the window."""
         baseline, sides = values[0], values[1:]
         inside = sides[0]
         for side in sides[1:]:
@@ -116,8 +116,8 @@ class Occlusion(Method):
 
         def side(axis: int) -> Any:
             def inside(points: range, samples: slice) -> tuple[np.ndarray, ...]:
-                numbers, b = np.arange(points.start, points.stop) // fill.count, len(ctx.sample_ids[samples])
-                return tuple(w.side(numbers - start, axis, b) for w, start in zip(windows, first, strict=False))
+                numbers = np.arange(points.start, points.stop) // fill.count
+                return tuple(w.side(numbers - start, axis) for w, start in zip(windows, first, strict=False))
 
             return inside
 

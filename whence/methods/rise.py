@@ -41,7 +41,7 @@ class Dimmed:
     """The axis of channels in ``[B, ...]``, which share a mask; None where each number has its own."""
 
     def __call__(self, x: Tensor, *values: Tensor) -> Tensor:
-        """``[k, b, ...]`` from the baseline, the grid ``[k, b, g...]`` and the sides ``[k, b, length, g]``."""
+        """``[k, b, ...]`` from the baseline, the grid ``[k, 1, g...]`` and the sides ``[k, 1, length, g]``."""
         baseline, grid, sides = values[0], values[1], values[2:]
         mask = self._without_tail(grid, 2 + len(sides))
         for side in sides:  # each takes the first axis of the grid and puts the position last
@@ -128,14 +128,13 @@ class RISE(Method):
             return np.arange(points.start, points.stop) // fill.count
 
         def grids(points: range, samples: slice) -> tuple[np.ndarray, ...]:
-            b, k = len(ctx.sample_ids[samples]), which(points)
-            cut = zip(leaves, first, first[1:], strict=False)
-            return tuple(_per_sample(z[k, start:stop].reshape(-1, *c.sizes), b) for c, start, stop in cut)
+            k, cut = which(points), zip(leaves, first, first[1:], strict=False)
+            return tuple(z[k, start:stop].reshape(-1, 1, *c.sizes) for c, start, stop in cut)
 
         def side(axis: int) -> Any:
             def sides(points: range, samples: slice) -> tuple[np.ndarray, ...]:
-                b, k = len(ctx.sample_ids[samples]), which(points)
-                return tuple(_per_sample(c.side(axis, s[k]), b) for c, s in zip(leaves, shifts, strict=True))
+                k = which(points)
+                return tuple(c.side(axis, s[k])[:, None] for c, s in zip(leaves, shifts, strict=True))
 
             return sides
 
@@ -165,8 +164,3 @@ def _groups(n: int) -> list[slice]:
     count = min(8, pairs)
     ends = [*(2 * (pairs * i // count) for i in range(count)), n]
     return [slice(a, b) for a, b in pairwise(ends)]
-
-
-def _per_sample(values: np.ndarray, batch: int) -> np.ndarray:
-    """``[k, ...]`` as ``[k, b, ...]``, the same for every sample."""
-    return np.broadcast_to(values[:, None], (len(values), batch, *values.shape[1:]))

@@ -56,7 +56,8 @@ class ExactShapley(FeatureMethod):
             )
         numbers = np.arange(2**n)
         member = (numbers[:, None] >> np.arange(n) & 1).astype(bool)
-        v = np.concatenate([game.values(member[:-1]), game.full[None]])
+        v = game.values(member[:-1])
+        v = np.concatenate([v, game.full[None]])
         size = member.sum(axis=1)
         values = np.stack([self._value(v, numbers, size, i, n) for i in range(n)], axis=1)
         pairs = None if self.interactions is None else self._pairs(v, numbers, size, values, n)
@@ -119,19 +120,19 @@ class ShapleySampling(FeatureMethod):
         if game.size == 1:
             empty = game.values(none)[0]
             return Estimate((game.full - empty)[:, None], np.zeros((game.batch, 1)), empty, notes={"n_samples": 0})
-        marginals: list[np.ndarray] = []
+        marginals = np.empty((0, game.size, game.batch))
         count, empty = 0, None
         while True:
-            orders = [self._order(draw, game.size) for draw in range(count, self._aim(count))]
-            ranks = np.argsort(np.stack(orders), axis=1)
+            ranks = self._ranks(count, self._aim(count), game.size)
             before = np.arange(1, game.size)[:, None]
             coalitions = (ranks[:, None] < before).reshape(-1, game.size)
             v = game.values(coalitions if empty is not None else np.concatenate([none, coalitions]))
             if empty is None:
                 empty, v = v[0], v[1:]
-            marginals += self._marginals(orders, v.reshape(len(orders), -1, game.batch), empty, game.full)
-            count += len(orders)
-            values, error = self._moments(np.stack(marginals))
+            between = v.reshape(len(ranks), -1, game.batch)
+            marginals = np.concatenate([marginals, _marginals(ranks, between, empty, game.full)])
+            count += len(ranks)
+            values, error = self._moments(marginals)
             if self.tol is None or count >= self.max_samples or reached(values, error, self.tol):
                 return Estimate(values, error, empty, notes={"n_samples": count})
 
@@ -140,29 +141,32 @@ class ShapleySampling(FeatureMethod):
         aim = 2 * count if count else self.n_samples
         return aim if self.tol is None else min(aim, max(self.max_samples, count + 1))
 
-    def _order(self, draw: int, n: int) -> np.ndarray:
-        """The features in the order in which they come in."""
-        backwards = self.antithetic and draw % 2 == 1
-        order = generator(self.seed, "shapley_sampling", 0, draw - backwards).permutation(n)
-        return order[::-1] if backwards else order
+    def _ranks(self, start: int, stop: int, n: int) -> np.ndarray:
+        """When each feature comes in, ``[orders, F]`` from 0, in the orders ``start .. stop``."""
+        ranks = self._drawn(stop, n)
+        if self.antithetic:
+            backwards = np.arange(stop) % 2 == 1
+            ranks = np.where(backwards[:, None], n - 1 - ranks[np.arange(stop) - backwards], ranks)
+        return ranks[start:]
 
-    @staticmethod
-    def _marginals(orders: list[np.ndarray], v: np.ndarray, empty: np.ndarray, full: np.ndarray) -> list[np.ndarray]:
-        """Each order's contributions ``[B, F]``; ``v[orders, F - 1, B]`` between none and all."""
-        found = []
-        for order, between in zip(orders, v, strict=True):
-            steps = np.diff(np.concatenate([empty[None], between, full[None]]), axis=0)
-            one = np.empty((v.shape[2], len(order)))
-            one[:, order] = steps.T
-            found.append(one)
-        return found
+    def _drawn(self, count: int, n: int) -> np.ndarray:
+        """Random ranks ``[count, F]``; fewer are the first of more."""
+        drawn = generator(self.seed, "shapley_sampling", 0, 0).random((count, n))
+        return np.argsort(np.argsort(drawn, axis=1), axis=1)
 
     def _moments(self, marginals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and its standard error over independent draws, which are pairs where antithetic."""
-        values = marginals.mean(axis=0)
+        """Mean ``[B, F]`` and its standard error over independent draws, which are pairs where antithetic."""
+        values = marginals.mean(axis=0).T
         if self.antithetic:
             pairs = len(marginals) // 2
             marginals = marginals[: 2 * pairs].reshape(pairs, 2, *marginals.shape[1:]).mean(axis=1)
         if len(marginals) < 2:
             return values, np.full(values.shape, np.nan)
-        return values, marginals.std(axis=0, ddof=1) / len(marginals) ** 0.5
+        return values, marginals.std(axis=0, ddof=1).T / len(marginals) ** 0.5
+
+
+def _marginals(ranks: np.ndarray, v: np.ndarray, empty: np.ndarray, full: np.ndarray) -> np.ndarray:
+    """Each order's contributions ``[orders, F, B]``; ``v[orders, F - 1, B]`` between none and all."""
+    ends = [np.broadcast_to(end, (len(v), 1, v.shape[2])) for end in (empty, full)]
+    steps = np.diff(np.concatenate([ends[0], v, ends[1]], axis=1), axis=1)
+    return np.take_along_axis(steps, ranks[:, :, None], axis=1)
