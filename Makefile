@@ -28,6 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call environment,$(VENV))
 	@echo "Installing the frameworks and tools into $(VENV): this takes a few minutes, once."
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,bench]'
+	@# an oracle of the tests; it asks for torchvision, which they do without
+	@$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt zennit
 	@touch $@
 
 demo: $(STAMP) ## Explain real predictions on all frameworks and write whence-demo.html

@@ -19,7 +19,9 @@ import whence
 from tests import oracle_models, oracles
 from tests.oracles import Array
 from whence.core.backend import backend_named
+from whence.core.rule import is_first
 from whence.core.sampling import draw, normal, uniform
+from whence.methods.lrp_input_rules import Box, Flat, WSquare
 
 PROMISED = {"float64": 1e-12, "float32": 1e-5}
 RULES = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre")
@@ -219,11 +221,21 @@ def lrp(s: Setting) -> None:
             s.close(found.attributions, np.stack(rows))
             absorbed = found.score - np.stack(rows).sum(axis=1)
             assert np.abs(found.provenance.notes["absorbed"] - absorbed).max() <= 20 * PROMISED[s.dtype]
+    firsts = {"box": Box(-2, 3, 1e-6), "w_square": WSquare(), "flat": Flat()}
+    x = s.x.copy()
+    x[:, ::2] = 0  # an input of zero has relevance, too
+    for name, rule in firsts.items():
+        method = whence.LRP(composite="gamma", overrides=((is_first, rule),))
+        found = method.explain(s.model, s.given(x), TARGETS).numpy()
+        s.close(found.attributions, np.stack([oracles.lrp(s.net, row, t, "gamma", 1e-6, name)
+                                              for row, t in zip(x, TARGETS, strict=True)]))  # fmt: skip
     without = Setting(s.framework, s.dtype, s.activation)
     without.__dict__["net"] = replace(s.net, b1=0 * s.net.b1, b2=0 * s.net.b2)
     exact = s.dtype == "float64"
-    for how in ("epsilon", "gamma"):
-        kept = without.explain(whence.LRP(composite=how, epsilon=1e-12 if exact else 1e-9))
+    methods = [whence.LRP(composite=how) for how in ("epsilon", "gamma", "epsilon_plus_flat")]
+    methods += [whence.LRP(overrides=((is_first, rule),)) for rule in (Box(-9, 9, 1e-12), WSquare())]
+    for method in methods:
+        kept = without.explain(replace(method, epsilon=1e-12 if exact else 1e-9))
         lost = np.abs(kept.provenance.notes["absorbed"]).max()
         assert lost <= (1e-8 if exact else 1e-4) * np.abs(kept.score).max()
 

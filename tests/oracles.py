@@ -178,9 +178,20 @@ def deep_lift(net: Any, x: Array, x0: Array, target: int) -> Array:
 def lrp_affine(x: Array, w: Array, b: Array, relevance: Array, how: str, epsilon: float) -> Array:
     """Relevance of x [in] from that of x w + b [out], from the contributions x_i w_ij: Bach et al. 2015, equations 58
     ("epsilon") and 60 ("alpha_beta" with alpha 2, beta 1, "z_plus" with 1, 0), Montavon et al. 2019, section 10.2.3
-    ("gamma", 1/4, for inputs and outputs of either sign)."""
+    ("gamma", 1/4, for inputs and outputs of either sign), Montavon et al. 2017 ("box" for inputs from -2 to 3,
+    "w_square"), Lapuschkin et al. 2019 ("flat")."""
     out = np.zeros(x.shape)
     for j in range(len(b)):
+        weights = [float(w[i, j]) for i in range(len(x))]
+        by = {
+            "box": [x[i] * v + 2 * max(v, 0.0) - 3 * min(v, 0.0) for i, v in enumerate(weights)],
+            "w_square": [v * v for v in weights],
+            "flat": [1.0 for _ in weights],
+        }.get(how)
+        if by is not None:
+            for i, own in enumerate(by):
+                out[i] += own / (sum(by) + (epsilon if how == "box" else 0)) * relevance[j]
+            continue
         parts = [float(x[i] * w[i, j]) for i in range(len(x))]
         z = sum(parts) + b[j]
         up, down = (sum(f(p, 0.0) for p in [*parts, b[j]]) for f in (max, min))
@@ -201,11 +212,13 @@ def lrp_affine(x: Array, w: Array, b: Array, relevance: Array, how: str, epsilon
     return out
 
 
-def lrp(net: Any, x: Array, target: int, how: str, epsilon: float) -> Array:
-    """Layer by layer on affine, act, affine (`net`): the activation keeps each unit's relevance."""
+def lrp(net: Any, x: Array, target: int, how: str, epsilon: float, first: str | None = None) -> Array:
+    """Layer by layer on affine, act, affine (`net`): the activation keeps each unit's relevance. ``first`` is the rule
+    of the first layer, if it has one of its own."""
     hidden, relevance = net.hidden(x), np.zeros(net.b2.shape)
     relevance[target] = net.score(x, target)
-    return lrp_affine(x, net.w1, net.b1, lrp_affine(hidden, net.w2, net.b2, relevance, how, epsilon), how, epsilon)
+    at_hidden = lrp_affine(hidden, net.w2, net.b2, relevance, how, epsilon)
+    return lrp_affine(x, net.w1, net.b1, at_hidden, first or how, epsilon)
 
 
 def conv(x: Array, kernel: Array, bias: Array) -> Array:

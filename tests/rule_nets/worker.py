@@ -25,8 +25,8 @@ def methods(baseline: Any, *, whole: bool) -> dict[str, Any]:
     import whence
 
     found: dict[str, Any] = {"deep_lift": whence.DeepLIFT(baseline=baseline)}
-    for composite in ("epsilon", "gamma", "alpha_beta", "epsilon_plus") if whole else ("gamma",):
-        found[f"lrp {composite}"] = whence.LRP(composite=composite)
+    for composite in ("epsilon", "alpha_beta", "epsilon_plus_flat", "epsilon_gamma_box") if whole else ("gamma",):
+        found[f"lrp {composite}"] = whence.LRP(composite=composite, low=-4, high=4)
     return found
 
 

@@ -169,8 +169,12 @@ def _passing_on(original: Callable[..., Any]) -> Callable[..., Any]:
         name = names.get(id(layer))
         if name is None or calls is None:
             return original(layer, *args, **kwargs)
-        args, kwargs = calls.enter(name, args, kwargs)
-        output = original(layer, *args, **kwargs)
+        calls.begin(name)
+        try:
+            args, kwargs = calls.enter(name, args, kwargs)
+            output = original(layer, *args, **kwargs)
+        finally:
+            calls.end(name)
         edited = calls(name, output)
         _keep_mask(output, edited)
         return edited

@@ -8,6 +8,8 @@ reused one. ``"conv2:in"`` is the input of a layer that takes a single tensor, `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +18,24 @@ from whence.core.ops import Tensor
 from whence.core.tree import sequence
 
 IN, PRE = ":in", ":pre"
+
+
+class Put:
+    """An edit that puts a value in the place of a layer's output, whatever that is."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    def __call__(self, _: Tensor) -> Tensor:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Within:
+    """Layers whose calls are run inside a ``scope(name)``, by which operations know the layers that they run in."""
+
+    names: tuple[str, ...]
+    scope: Callable[[str], AbstractContextManager[Any]]
 
 
 class Every(tuple[str, ...]):
@@ -59,8 +79,13 @@ def missing_layer(name: str, layers: Sequence[str]) -> LayerError:
 class LayerCalls:
     """Taps and edits of one forward pass: counts the calls of each layer and applies what is asked of it."""
 
-    def __init__(self, edits: Mapping[str, Callable[[Tensor], Tensor]] | None, taps: Iterable[str]) -> None:
-        self.edits, self.taps = dict(edits or {}), tuple(taps)
+    def __init__(
+        self, edits: Mapping[str, Callable[[Tensor], Tensor]] | None, taps: Iterable[str], within: Within | None = None
+    ) -> None:
+        self.edits, self.taps, self.within = dict(edits or {}), tuple(taps), within
+        self.begun: dict[str, int] = {}
+        """How often layers with a scope were called."""
+        self._scopes: list[ExitStack] = []
         self.every = isinstance(taps, Every)
         self.tapped: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
@@ -73,14 +98,43 @@ class LayerCalls:
         return tuple(dict.fromkeys(split_call(name)[0] for name in (*self.edits, *self.taps)))
 
     @property
+    def scoped(self) -> tuple[str, ...]:
+        """The layers whose calls have a scope."""
+        return () if self.within is None else tuple(dict.fromkeys(split_call(name)[0] for name in self.within.names))
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The layers concerned."""
-        return tuple(dict.fromkeys(map(layer_of, self.wanted)))
+        return tuple(dict.fromkeys((*map(layer_of, self.wanted), *self.scoped)))
 
     def around(self, layer: str, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What the layer's ``call`` gives after taps and edits of its input and of its output."""
-        args, kwargs = self.enter(layer, args, kwargs)
-        return self(layer, call(*args, **kwargs))
+        """What the layer's ``call`` gives, in its scope, after taps and edits of its input and of its output."""
+        self.begin(layer)
+        try:
+            args, kwargs = self.enter(layer, args, kwargs)
+            output = call(*args, **kwargs)
+        finally:
+            self.end(layer)
+        return self(layer, output)
+
+    def begin(self, layer: str) -> None:
+        """Enter the scopes of a layer's call."""
+        if self.within is None or layer not in self.scoped:
+            return
+        count = self.begun.get(layer, 0)
+        self.begun[layer] = count + 1
+        self._scopes.append(ExitStack())
+        for name in {layer, f"{layer}:{count}"} & set(self.within.names):
+            self._scopes[-1].enter_context(self.within.scope(name))
+
+    def unbegun(self) -> set[str]:
+        """The layers with a scope that were not called."""
+        return set(self.scoped) - self.begun.keys()
+
+    def end(self, layer: str) -> None:
+        """Leave them."""
+        if layer in self.scoped:
+            self._scopes.pop().close()
 
     def enter(
         self, layer: str, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -118,6 +172,13 @@ class LayerCalls:
         """The tapped values; raises LayerError for names that were not reached, or were reached several times."""
         if self.every:
             return {_shortest(name, self._calls): value for name, value in self.tapped.items()}
+        for name in () if self.within is None else self.within.names:
+            layer, call = split_call(name)
+            count = self.begun.get(layer, 0)
+            if count == 0:
+                raise missing_layer(layer, layers) if layer not in layers else _uncalled(name)
+            if call is not None and call >= count:
+                raise _called_less(name, layer, count)
         for name in (*self.edits, *self.taps):
             point, call = split_call(name)
             count = self._calls.get(point, 0)
@@ -129,11 +190,7 @@ class LayerCalls:
                 elif point.endswith(PRE) and point not in layers:
                     received, valid = "no Keras layer with an activation of its own", f"{layer_of(point)!r}, its output"
                 else:
-                    received = "a forward pass that never calls it from Python"
-                    valid = (
-                        "a layer that the model calls, outside scripted or already compiled code and functions "
-                        "with a derivative of their own"
-                    )
+                    raise _uncalled(name)
                 raise LayerError(f"layer {name!r}", received=received, valid=valid)
             if call is None and count > 1:
                 numbered = ", ".join(f"{point}:{i}" for i in range(count))
@@ -143,12 +200,25 @@ class LayerCalls:
                     valid=f"one of them: {numbered}",
                 )
             if call is not None and call >= count:
-                raise LayerError(
-                    f"layer {name!r}",
-                    received=f"{count} calls of it in one forward pass",
-                    valid=f"{point}:0 to {point}:{count - 1}",
-                )
+                raise _called_less(name, point, count)
         return self.tapped
+
+
+def _uncalled(name: str) -> LayerError:
+    return LayerError(
+        f"layer {name!r}",
+        received="a forward pass that never calls it from Python",
+        valid="a layer that the model calls, outside scripted or already compiled code and functions "
+        "with a derivative of their own",
+    )
+
+
+def _called_less(name: str, point: str, count: int) -> LayerError:
+    return LayerError(
+        f"layer {name!r}",
+        received=f"{count} calls of it in one forward pass",
+        valid=f"{point}:0 to {point}:{count - 1}",
+    )
 
 
 def _tensors(value: Any) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whence.core.errors import LayerError
+from whence.core.layers import Put
 from whence.core.model import Edit, Run
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import Reference
@@ -47,7 +48,7 @@ class Place:
     def _put(self, inputs: Sequence[Tensor], points: Sequence[Tensor]) -> tuple[Any, dict[str, Edit]]:
         """Inputs in the user's structure, and edits, that have ``points`` at this place."""
         if self.layer is not None:
-            return self.structure.unflatten(list(inputs)), {self.layer: lambda _: points[0]}
+            return self.structure.unflatten(list(inputs)), {self.layer: Put(points[0])}
         values = list(inputs)
         for leaf, point in zip(self.leaves, points, strict=True):
             values[leaf] = point

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from whence.core.errors import CoverageError
 from whence.core.ops import Ops, Tensor
@@ -56,6 +56,13 @@ class OpCall(ABC):
     ref_inputs: tuple[Tensor, ...] | None = None
     ref_outputs: tuple[Tensor, ...] | None = None
     data: tuple[int, ...]
+    early: tuple[int, ...] = ()
+    """Those of ``data`` that no affine operation comes before, on any way from the attributed input.
+
+    A matcher or rule that asks for it has an attribute ``places = True``, as ``is_first`` has.
+    """
+    layers: tuple[str, ...] = ()
+    """The layers it runs in, outermost first, among those that the rule set names."""
 
     @abstractmethod
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -85,6 +92,69 @@ def kind_is(*kinds: str) -> Matcher:
     return Kind(kinds)
 
 
+@dataclass(frozen=True)
+class Inside:
+    """Matches operations that run in one of some layers, at any depth."""
+
+    layers: tuple[str, ...]
+
+    def __call__(self, op: OpCall) -> bool:
+        return any(layer in op.layers for layer in self.layers)
+
+
+def inside(*layers: str) -> Matcher:
+    """Match operations by the layers that they run in; ``"relu:1"`` is the second call of a reused one."""
+    return Inside(layers)
+
+
+@dataclass(frozen=True)
+class First:
+    """Matches the first affine operations: the attributed input comes to them past no other one."""
+
+    places: ClassVar[bool] = True
+
+    def __call__(self, op: OpCall) -> bool:
+        return op.kind == "affine" and op.early == op.data
+
+
+is_first: Matcher = First()
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Matches what all of some matchers accept."""
+
+    matchers: tuple[Matcher, ...]
+
+    def __call__(self, op: OpCall) -> bool:
+        return all(matches(op) for matches in self.matchers)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that they name."""
+        return layers_of(self.matchers)
+
+    @property
+    def places(self) -> bool:
+        """Whether some of them ask for ``op.early``."""
+        return ask_places(self.matchers)
+
+
+def all_of(*matchers: Matcher) -> Matcher:
+    """Match what all of them accept, such as ``all_of(kind_is("affine"), inside("head"))``."""
+    return AllOf(matchers)
+
+
+def layers_of(matchers: Iterable[Matcher]) -> tuple[str, ...]:
+    """The layers that matchers name."""
+    return tuple(dict.fromkeys(layer for m in matchers for layer in getattr(m, "layers", ())))
+
+
+def ask_places(parts: Iterable[Matcher | Rule]) -> bool:
+    """Whether matchers or rules ask for ``op.early``, which a backend may have to look for."""
+    return any(getattr(part, "places", False) for part in parts)
+
+
 class Reference(NamedTuple):
     """What runs beside the inputs: other inputs in the same structure, and the edits made there."""
 
@@ -107,6 +177,16 @@ class RuleSet:
     exact: tuple[str, ...] = ("linear", "affine", "discrete")
     reference: bool = False
     strict: bool = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that its matchers name."""
+        return layers_of(matcher for matcher, _ in self.rules)
+
+    @property
+    def places(self) -> bool:
+        """Whether its matchers or rules ask for ``op.early``."""
+        return ask_places(part for pair in self.rules for part in pair)
 
     def find(self, op: OpCall) -> Rule | None:
         """The rule for the operation; None where it keeps its own derivative."""

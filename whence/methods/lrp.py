@@ -1,13 +1,14 @@
 """Layer-wise relevance propagation (Bach et al. 2015, PLOS ONE 10(7)): the score, shared out layer by layer.
 
 Each operation hands the relevance of its outputs to its inputs, in proportion to what these contributed. Written as a
-changed derivative g, relevance is x g at every tensor, and so at the input. The rules are in ``lrp_rules``.
+changed derivative g, relevance is x g at every tensor, and so at the input. The rules are in ``lrp_rules``, those that
+hand back relevance itself in ``lrp_input_rules``, and which goes where is in ``lrp_composites``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,40 +18,11 @@ from whence.core.engine import grad_over_points, identity
 from whence.core.errors import ParameterError
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
-from whence.core.rule import Kind, Matcher, OpCall, Rule, RuleSet
+from whence.core.rule import Matcher, Rule, RuleSet
 from whence.core.validation import non_negative, one_of
 from whence.methods.gradient import input_times
-from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma, derivative, halves, quotient_halves, through
-from whence.methods.lrp_rules import identity as kept
-
-ACTIVATIONS: tuple[tuple[Matcher, Rule], ...] = (
-    (Kind(("elementwise",)), kept),
-    (Kind(("mul", "matmul", "conv")), halves),
-    (Kind(("div",)), quotient_halves),
-    (Kind(("stop_gradient",)), through),
-    (Kind(("softmax", "log_softmax", "logsumexp")), derivative),
-)
-"""What every composite does with activations and products."""
-EXACT = ("linear", "discrete", "relu", "max_pool", "max", "min")
-"""Kinds whose own derivative is the rule: relevance stays where a maximum is, and a relu or sum keeps it."""
-
-
-def is_convolution(op: OpCall) -> bool:
-    """An affine operation that convolves."""
-    return op.kind == "affine" and bool(op.params.get("conv"))
-
-
-COMPOSITES: dict[str, Callable[[LRP], tuple[tuple[Matcher, Rule], ...]]] = {
-    "epsilon": lambda m: ((Kind(("affine",)), Epsilon(m.epsilon)),),
-    "gamma": lambda m: ((Kind(("affine",)), Gamma(m.gamma, m.epsilon)),),
-    "z_plus": lambda m: ((Kind(("affine",)), AlphaBeta(1.0, 0.0, m.epsilon)),),
-    "alpha_beta": lambda m: ((Kind(("affine",)), AlphaBeta(m.alpha, m.alpha - 1, m.epsilon)),),
-    "epsilon_plus": lambda m: (
-        (is_convolution, AlphaBeta(1.0, 0.0, m.epsilon)),
-        (Kind(("affine",)), Epsilon(m.epsilon)),
-    ),
-    "epsilon_gamma": lambda m: ((is_convolution, Gamma(m.gamma, m.epsilon)), (Kind(("affine",)), Epsilon(m.epsilon))),
-}
+from whence.methods.lrp_composites import COMPOSITES, EXACT, OTHERS
+from whence.methods.lrp_input_rules import from_the_input, has_direct
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -59,11 +31,13 @@ class LRP(Method):
 
     What does not arrive is in ``provenance.notes["absorbed"]``, per sample: relevance of biases, for the most part.
 
-    ``composite``: which rule affine operations have, ``"epsilon"``, ``"gamma"``, ``"z_plus"``, ``"alpha_beta"`` (with
-    beta = alpha - 1), ``"epsilon_plus"`` (z-plus for convolutions, epsilon elsewhere), ``"epsilon_gamma"`` (gamma for
-    convolutions), or a ``whence.core.rule.RuleSet`` of one's own. Activations keep their relevance, products share it
-    between their operands. ``epsilon`` keeps denominators from zero. With ``strict``, operations without a rule raise
-    CoverageError; else they go by their derivative and are named under ``"plain"`` in ``provenance.coverage``.
+    ``composite``: which rule affine operations have, a key of ``whence.methods.lrp_composites.COMPOSITES``, or a
+    ``whence.core.rule.RuleSet`` of one's own. Activations keep their relevance, products share it between their
+    operands. ``overrides``: pairs (matcher, rule) that are asked before the composite's, by kind of operation, position
+    or name of layer: ``(inside("features.0"), Gamma(0.5))``. ``epsilon`` keeps denominators from zero, ``gamma`` and
+    ``alpha`` belong to the rules of that name. ``low`` and ``high``, for the box rule, bound the values that the first
+    affine operation is given: numbers, or arrays that broadcast to one sample. With ``strict``, operations without a
+    rule raise CoverageError; else they go by their derivative and are under ``"plain"`` in ``provenance.coverage``.
 
     Source: Bach et al. 2015, 10.1371/journal.pone.0130140; Montavon et al. 2019, 10.1007/978-3-030-28954-6_10.
     """
@@ -71,9 +45,12 @@ class LRP(Method):
     name: ClassVar[str] = "lrp"
 
     composite: Any = "epsilon"
+    overrides: tuple[tuple[Matcher, Rule], ...] = ()
     epsilon: float = 1e-6
     gamma: float = 0.25
     alpha: float = 2.0
+    low: Any = None
+    high: Any = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -83,20 +60,62 @@ class LRP(Method):
         non_negative("gamma", self.gamma)
         if not self.alpha >= 1:
             raise ParameterError("alpha", received=repr(self.alpha), valid="a number >= 1")
+        object.__setattr__(self, "overrides", _pairs(self.overrides))
+        if self.composite == "epsilon_gamma_box":
+            for name, bound in zip(("low", "high"), _bounds(self.low, self.high), strict=True):
+                object.__setattr__(self, name, bound)
 
     @property
     def rules(self) -> RuleSet:
         """The rule set that the fields mean."""
         if isinstance(self.composite, RuleSet):
-            return self.composite
-        rules = (*COMPOSITES[self.composite](self), *ACTIVATIONS)
-        return RuleSet(f"lrp_{self.composite}", rules, exact=EXACT, strict=self.strict)
+            found = replace(self.composite, rules=(*self.overrides, *self.composite.rules))
+        else:
+            rules = (*self.overrides, *COMPOSITES[self.composite](self), *OTHERS)
+            found = RuleSet(f"lrp_{self.composite}", rules, exact=EXACT, strict=self.strict)
+        return replace(found, rules=from_the_input(found.rules)) if has_direct(found.rules) else found
 
     def compute(self, ctx: Context) -> Attribution:
-        under = ctx.under(self.rules)
-        found = grad_over_points(under, identity, samples=(ctx.x,), draws=(), count=1, term=input_times).total
+        rules = self.rules
+        under = ctx.under(rules)
+        # behind a rule of first layers the cotangents are relevance already
+        term = None if has_direct(rules.rules) else input_times
+        found = grad_over_points(under, identity, samples=(ctx.x,), draws=(), count=1, term=term).total
         ctx.settle(under.score, under.target)
         return Attribution(found, notes={"absorbed": _absorbed(ctx.ops, under.score, found)})
+
+
+def _pairs(overrides: Any) -> tuple[tuple[Matcher, Rule], ...]:
+    """Raise ParameterError unless these are pairs of a matcher and a rule."""
+    try:
+        pairs = tuple((matcher, rule) for matcher, rule in overrides)
+    except (TypeError, ValueError):
+        pairs = ((None, None),)
+    if not all(callable(part) for pair in pairs for part in pair):
+        raise ParameterError("overrides", received=repr(overrides), valid="pairs (matcher, rule), such as "
+                             "((inside('features.0'), Flat()),)")  # fmt: skip
+    return pairs
+
+
+def _bounds(low: Any, high: Any) -> tuple[Any, Any]:
+    """Both as numbers or nested tuples; raises ParameterError where one is missing or low is above high."""
+    try:
+        lowest, highest = (np.asarray(bound, np.float64) for bound in (low, high))
+        fits = bool(np.isfinite(lowest).all() and np.isfinite(highest).all() and (lowest <= highest).all())
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ParameterError(
+            "low and high of the box rule",
+            received=f"low={low!r}, high={high!r}",
+            valid="the least and greatest value of each input: two numbers, or arrays that broadcast to one sample, "
+            "low <= high",
+        )
+    return _nested(lowest.tolist()), _nested(highest.tolist())
+
+
+def _nested(value: Any) -> Any:
+    return tuple(map(_nested, value)) if isinstance(value, list) else value
 
 
 def _absorbed(ops: Ops, score: Tensor, relevance: Sequence[Tensor]) -> list[float]:

@@ -44,15 +44,15 @@ class AlphaBeta:
 
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
         (z,), (g,) = op.outputs, cotangents
-        parts, i = _Parts(ops, op), op.data[0]
-        by_positive = g * z / stabilised(ops, parts.sum(same_sign=True), self.epsilon)
-        active, inactive = parts.back(by_positive, same_sign=True)
+        parts, i = Contributions(ops, op), op.data[0]
+        by_positive = g * z / stabilised(ops, parts.sum(positive=True), self.epsilon)
+        active, inactive = parts.back(by_positive, positive=True)
         active, inactive = self.alpha * active, self.alpha * inactive
         if self.beta:
-            by_negative = g * z / stabilised(ops, parts.sum(same_sign=False), self.epsilon)
-            a, b = parts.back(by_negative, same_sign=False)
+            by_negative = g * z / stabilised(ops, parts.sum(positive=False), self.epsilon)
+            a, b = parts.back(by_negative, positive=False)
             active, inactive = active - self.beta * a, inactive - self.beta * b
-        return _only(op, ops.where(op.inputs[i] > 0, active, inactive))
+        return only(op, ops.where(op.inputs[i] > 0, active, inactive))
 
 
 @dataclass(frozen=True)
@@ -68,47 +68,79 @@ class Gamma:
 
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
         (z,), (g,) = op.outputs, cotangents
-        parts, i, zero = _Parts(ops, op), op.data[0], ops.zeros_like(z)
-        positive, negative = (parts.sum(same_sign=same) for same in (True, False))
+        parts, i, zero = Contributions(ops, op), op.data[0], ops.zeros_like(z)
+        positive, negative = (parts.sum(positive=sign) for sign in (True, False))
         above = ops.where(z > 0, g * z / stabilised(ops, z + self.gamma * positive, self.epsilon), zero)
         below = ops.where(z < 0, g * z / stabilised(ops, z + self.gamma * negative, self.epsilon), zero)
         plain = op.vjp(op.inputs, [above + below])[i]
-        up, down = parts.back(above, same_sign=True), parts.back(below, same_sign=False)
+        up, down = parts.back(above, positive=True), parts.back(below, positive=False)
         more = ops.where(op.inputs[i] > 0, up[0] + down[0], up[1] + down[1])
-        return _only(op, plain + self.gamma * more)
+        return only(op, plain + self.gamma * more)
 
 
-class _Parts:
-    """An affine operation on the positive and negative parts of its input and of its weights."""
+class Signed:
+    """An affine operation by the sign of its weights, for any input in the place of its own.
+
+    Where the operation is scaled by ``params["scale"]``, as by batch normalisation, its weights are w times the scale.
+    """
 
     def __init__(self, ops: Ops, op: OpCall) -> None:
-        self.ops, self.op = ops, op
-        x = op.inputs[op.data[0]]
-        self.x = ops.maximum(x, ops.zeros_like(x)), ops.minimum(x, ops.zeros_like(x))
+        self.ops, self.op, self.at = ops, op, op.data[0]
+        self.scale, self.bias = op.params.get("scale"), op.params.get("bias")
 
-    def _inputs(self, x: Tensor, positive: bool, bias: bool) -> list[Tensor]:
-        """The inputs with x in its place, one sign of the weights, and that of the bias or none."""
-        part = self.ops.maximum if positive else self.ops.minimum
+    def _inputs(self, x: Tensor, positive: bool, factor_positive: bool, bias: bool) -> list[Tensor]:
+        """The inputs with x in its place, one sign of the weights, and the bias of that sign or none."""
+        parts = {False: self.ops.minimum, True: self.ops.maximum}
         found = []
         for i, value in enumerate(self.op.inputs):
             zeros = self.ops.zeros_like(value)
-            is_left_out = i == self.op.params.get("bias") and not bias
-            found.append(x if i in self.op.data else zeros if is_left_out else part(value, zeros))
+            sign = factor_positive if i == self.scale else positive if i == self.bias else positive == factor_positive
+            is_left_out = i == self.bias and not bias
+            found.append(x if i == self.at else zeros if is_left_out else parts[sign](value, zeros))
         return found
 
-    def sum(self, *, same_sign: bool) -> Tensor:
-        """z+ where input and weight have the same sign, z- where they have not; with the bias of that sign."""
-        (above,) = self.op.call(*self._inputs(self.x[0], same_sign, bias=True))
-        (below,) = self.op.call(*self._inputs(self.x[1], not same_sign, bias=False))
-        return above + below
+    def call(self, x: Tensor, *, positive: bool, bias: bool = False) -> Tensor:
+        """What it gives for x by weights of one sign; with ``bias``, that part of the bias as well."""
+        (found,) = self.op.call(*self._inputs(x, positive, True, bias))
+        if self.scale is None:
+            return found
+        return found + self.op.call(*self._inputs(x, positive, False, False))[0]
 
-    def back(self, g: Tensor, *, same_sign: bool) -> tuple[Tensor, Tensor]:
-        """Derivatives for inputs above and below zero, by the weights whose products have the wanted sign."""
-        i = self.op.data[0]
-        above = self.op.vjp(self._inputs(self.x[0], same_sign, bias=True), [g])[i]
-        below = self.op.vjp(self._inputs(self.x[1], not same_sign, bias=True), [g])[i]
-        assert above is not None and below is not None
-        return above, below
+    def vjp(self, x: Tensor, g: Tensor, *, positive: bool) -> Tensor:
+        """The derivative towards the input by weights of one sign."""
+        found = self.op.vjp(self._inputs(x, positive, True, False), [g])[self.at]
+        if self.scale is not None:
+            more = self.op.vjp(self._inputs(x, positive, False, False), [g])[self.at]
+            assert found is not None and more is not None
+            return found + more
+        assert found is not None
+        return found
+
+    def whole(self, x: Tensor) -> Tensor:
+        """What it gives for x without its bias."""
+        return self.op.call(
+            *(x if i == self.at else self.ops.zeros_like(v) if i == self.bias else v
+              for i, v in enumerate(self.op.inputs))
+        )[0]  # fmt: skip
+
+
+class Contributions:
+    """The products x_i w_ij of an affine operation by their sign."""
+
+    def __init__(self, ops: Ops, op: OpCall) -> None:
+        x = op.inputs[op.data[0]]
+        self.signed, self.zeros = Signed(ops, op), ops.zeros_like(x)
+        self.above, self.below = ops.maximum(x, self.zeros), ops.minimum(x, self.zeros)
+
+    def sum(self, *, positive: bool) -> Tensor:
+        """z+ or z-, with the bias of that sign."""
+        above = self.signed.call(self.above, positive=positive, bias=True)
+        return above + self.signed.call(self.below, positive=not positive)
+
+    def back(self, g: Tensor, *, positive: bool) -> tuple[Tensor, Tensor]:
+        """Derivatives for inputs above and below zero, by the weights whose products have that sign."""
+        above = self.signed.vjp(self.above, g, positive=positive)
+        return above, self.signed.vjp(self.below, g, positive=not positive)
 
 
 def identity(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -116,7 +148,7 @@ def identity(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     i = op.data[0]
     x, (y,), (g,) = op.inputs[i], op.outputs, cotangents
     slope = op.vjp(op.inputs, cotangents)[i]
-    return _only(op, ops.where(x == 0, slope, g * y / ops.where(x == 0, ops.ones_like(x), x)))
+    return only(op, ops.where(x == 0, slope, g * y / ops.where(x == 0, ops.ones_like(x), x)))
 
 
 def halves(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -131,6 +163,18 @@ def quotient_halves(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotan
     return numerator / 2, -denominator / 2
 
 
+def has_statistic(op: OpCall) -> bool:
+    """Match products and quotients by a statistic of the data, as a normalisation ends."""
+    return op.params.get("statistic") is not None
+
+
+def normalised(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
+    """The statistic is held constant: what is normalised keeps its relevance (Achtibat et al. 2024, section 3.3.3)."""
+    found = op.vjp(op.inputs, cotangents)
+    statistic = op.data[op.params["statistic"]]
+    return tuple(g if g is None or i != statistic else ops.zeros_like(g) for i, g in enumerate(found))
+
+
 def derivative(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """Softmax by its own derivative, as one operation however it is written (Achtibat et al. 2024, equation 13)."""
     return op.vjp(op.inputs, cotangents)
@@ -138,8 +182,9 @@ def derivative(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents
 
 def through(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """A stopped gradient does not stop relevance."""
-    return _only(op, cotangents[0])
+    return only(op, cotangents[0])
 
 
-def _only(op: OpCall, cotangent: Tensor) -> Cotangents:
+def only(op: OpCall, cotangent: Tensor) -> Cotangents:
+    """The same cotangent for all inputs that carry data."""
     return tuple(cotangent if i in op.data else None for i in range(len(op.inputs)))

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from whence.backends.jax.kinds import KINKED, UNIFORM, VALUE_BY_VALUE
 from whence.backends.jax.steps import Slot, Step
+from whence.core.folding import STEPS, scale_and_bias
 from whence.core.ops import Tensor
 from whence.core.pointwise import Pointwise
 
@@ -35,17 +37,41 @@ class Composite(Step):
         return tuple(values[slot] for slot in self.outputs)
 
 
+@dataclass
+class Constants(Step):
+    """The scale, if there is one, and the bias that constants behind a product come to."""
+
+    names: tuple[str, ...] = ()
+
+    def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        scale, bias = scale_and_bias(list(zip(self.names, xs, strict=True)))
+        return (bias,) if scale is None else (scale, bias)
+
+
+@dataclass(kw_only=True)
+class Folded(Step):
+    """A product with the scale and the bias behind it, which are its last inputs."""
+
+    product: Step
+    constants: Constants
+
+    def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        given = len(self.product.inputs)
+        (z,) = self.product.call(*xs[:given])
+        return (z + xs[-1] if self.params["scale"] is None else z * xs[-2] + xs[-1],)
+
+
 class Composites:
     """Looks at the steps of a program in order."""
 
-    def __init__(self, avals: Sequence[Any]) -> None:
+    def __init__(self, avals: list[Any]) -> None:
         self.avals = avals
         self.pointwise = Pointwise()
         self.made_by: dict[Slot, Step] = {}
 
     def look(self, step: Step) -> Step:
         """The step itself, or the composite that it completes."""
-        found = self._elementwise(step) or self._of_softmax(step) or self._with_bias(step) or step
+        found = self._elementwise(step) or self._of_softmax(step) or self._with_constants(step) or step
         self.made_by.update((slot, step) for slot in step.outputs)
         return found
 
@@ -117,17 +143,42 @@ class Composites:
         return step if step is not None and step.name == name else None
 
     # -- affine ------------------------------------------------------------------------------------------------------
-    def _with_bias(self, step: Step) -> Step | None:
-        """A constant added to a product with constant weights."""
-        before = self.made_by.get(step.inputs[step.data[0]]) if step.name == "add" and len(step.data) == 1 else None
-        if before is None or before.kind != "affine":
+    def _with_constants(self, step: Step) -> Step | None:
+        """What scales or shifts a product with constant weights, batch normalisation for one, as part of it."""
+        steps: list[tuple[str, Slot]] = []
+        layers, at = step.layers, self._scaling(step)
+        while at is not None:
+            before, steps = at[0], [at[1], *steps]
+            if before.kind == "affine":
+                return self._folded(before, steps, step, tuple(dict.fromkeys((*before.layers, *layers))))
+            at, layers = self._scaling(before), (*before.layers, *layers)
+        return None
+
+    def _scaling(self, step: Step) -> tuple[Step, tuple[str, Slot]] | None:
+        """What made the value that a step scales or shifts by a constant, and how."""
+        if step.name not in STEPS or len(step.data) != 1 or (step.name in ("sub", "div") and step.data != (0,)):
             return None
-        composite = self._composite("affine", step, before.inputs[before.data[0]], {})
-        if composite is not None:
-            constant = step.inputs[1 - step.data[0]]
-            composite.name = before.name
-            composite.params = {"conv": before.name.startswith("conv"), "bias": composite.inputs.index(constant)}
-        return composite
+        x, before = step.inputs[step.data[0]], self.made_by.get(step.inputs[step.data[0]])
+        grows = self.avals[x].shape != self.avals[step.outputs[0]].shape
+        return None if before is None or grows else (before, (step.name, step.inputs[1 - step.data[0]]))
+
+    def _folded(self, product: Step, steps: Sequence[tuple[str, Slot]], last: Step, layers: tuple[str, ...]) -> Step:
+        """The product z as z S + T; S and T come from a step of their own, of which no part depends on the data."""
+        names, slots = zip(*steps, strict=True)
+        made = []
+        for _ in range(2 if {"mul", "div"} & set(names) else 1):
+            shape = jnp.broadcast_shapes(*(self.avals[slot].shape for slot in slots))
+            self.avals.append(jax.ShapeDtypeStruct(shape, self.avals[last.outputs[0]].dtype))
+            made.append(len(self.avals) - 1)
+        count, is_scaled = len(product.inputs), len(made) == 2
+        constants = Constants(last.primitive, {}, slots, tuple(made), (), "constants", "constants", (), names=names)
+        params = {"conv": product.name.startswith("conv"), "scale": count if is_scaled else None,
+                  "bias": count + is_scaled, "kinked": False}  # fmt: skip
+        inputs = (*product.inputs, *made)
+        return Folded(
+            last.primitive, params, inputs, last.outputs, product.data, "affine", product.name,
+            tuple(self.avals[slot] for slot in inputs), layers=layers, product=product, constants=constants,
+        )  # fmt: skip
 
     # -- putting together ----------------------------------------------------------------------------------------------
     def _composite(self, kind: str, last: Step, root: Slot, params: dict[str, Any]) -> Composite | None:

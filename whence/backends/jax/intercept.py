@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from whence.backends.jax.kinds import KINKED
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
-from whence.backends.jax.program import Beside, Program, RuleOf
+from whence.backends.jax.program import SCOPE, Beside, Program, RuleOf
 from whence.backends.jax.static import Static
 from whence.backends.jax.steps import Step
 from whence.core.errors import CoverageError
-from whence.core.layers import LayerCalls
+from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
@@ -35,7 +35,9 @@ class JaxOp(OpCall):
 
     def __post_init__(self) -> None:
         self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
-        known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None}
+        self.early, self.layers = self.step.early, self.step.layers
+        known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None,
+                 "statistic": self.step.statistic}  # fmt: skip
         self.params = {**known, **self.step.params}
 
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -93,13 +95,13 @@ class InterceptedModel(JaxModel):
         taps: Sequence[str] = (),
         reference: Reference | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        calls = LayerCalls(edits, taps)
+        calls = LayerCalls(edits, taps, Within(self.rules.layers, self._scope))
         met: dict[int, Step] = {}
 
         def rule_of(step: Step) -> Rule | None:
             return self.rules.find(JaxOp(step, step.avals))
 
-        finding = RuleOf(rule_of, self.rules.fallback is not None)
+        finding = RuleOf(rule_of, self.rules.fallback is not None, self.rules.layers)
         program, args = self.base.program(static, arrays, inputs, calls, finding)
 
         def on_ruled(step: Step, xs: Any, xs0: Any, ys0: Any) -> Sequence[Tensor]:
@@ -114,6 +116,10 @@ class InterceptedModel(JaxModel):
         tapped, tapped0 = self._tapped(calls, program), self._tapped(calls0, program)
         pairs = {name: (tapped[name], jax.lax.stop_gradient(tapped0[name])) for name in tapped}
         return (self._audited(output, program, met), jax.lax.stop_gradient(output0)), pairs
+
+    def _scope(self, layer: str) -> AbstractContextManager[None]:
+        scope: AbstractContextManager[None] = jax.named_scope(f"{SCOPE}{self.rules.layers.index(layer)}")
+        return scope
 
     def _tapped(self, calls: LayerCalls, program: Program) -> dict[str, Tensor]:
         return calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))

@@ -16,10 +16,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.custom_batching import custom_vmap
 
 from whence.backends.jax.ops import JaxOps, ops
-from whence.backends.jax.program import Program, RuleOf, trace
+from whence.backends.jax.program import Edited, Program, RuleOf, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.layers import LayerCalls, split_call
+from whence.core.layers import LayerCalls, Put, split_call
 from whence.core.model import CompiledStore, Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
@@ -120,10 +120,11 @@ class JaxModel(Model):
         n_state = len(jax.tree_util.tree_leaves(arrays))
 
         def forward(*args: Tensor) -> Tensor:
-            marks = LayerCalls({layer: partial(self._mark, layer) for layer in calls.wanted}, ())
+            marks = LayerCalls({layer: partial(self._mark, layer) for layer in calls.wanted}, (), calls.within)
             arrays, inputs = jax.tree_util.tree_unflatten(structure, args)
             output = self._output(static, arrays, inputs, marks)
             calls.several |= marks.several
+            calls.begun.update(marks.begun)
             return output
 
         def wanted(name: str) -> str | None:
@@ -131,19 +132,20 @@ class JaxModel(Model):
             return layer if layer in calls.wanted or calls.every else None
 
         def traced() -> Program:
-            edited = frozenset(split_call(name)[0] for name in calls.edits)
+            replaced = [name for name, edit in calls.edits.items() if isinstance(edit, Put)]
+            edited = Edited(*(frozenset(split_call(name)[0] for name in names) for names in (calls.edits, replaced)))
             data = [i >= n_state for i in range(len(args))]
             return trace(forward, args, data, mark=wanted, edited=edited, rule_of=rule_of)
 
         program = traced()
-        if (set(calls.wanted) - program.marks) & set(self.layers()):
+        if (set(calls.wanted) - program.marks | calls.unbegun()) & set(self.layers()):
             # JAX does not call code again that it has compiled, nor a loop's body for each turn
             try:
                 with jax.disable_jit():
                     unrolled = traced()
             except jax.errors.JAXTypeError:
                 return program, args
-            program = unrolled if unrolled.marks > program.marks else program
+            program = unrolled if unrolled.marks > program.marks or calls.scoped else program
         return program, args
 
     def _output(self, static: Static, arrays: Any, inputs: Any, calls: LayerCalls) -> Tensor:

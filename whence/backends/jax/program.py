@@ -6,6 +6,7 @@ Nested calls are inlined, so that a step's neighbours can be seen wherever they 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from whence.backends.jax.composites import Composites
+from whence.backends.jax.composites import Composites, Folded
 from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, RECOMPUTED, UNIFORM, VALUE_BY_VALUE, kind_of
 from whence.backends.jax.steps import Slot, Step
 from whence.core.ops import Tensor
 from whence.core.rule import Rule
+from whence.core.statistics import Statistics
 
 OnMark = Callable[[str, Tensor], Tensor]
 OnRuled = Callable[[Step, Sequence[Tensor], "Sequence[Tensor] | None", "Sequence[Tensor] | None"], Sequence[Tensor]]
@@ -27,10 +29,18 @@ OnRuled = Callable[[Step, Sequence[Tensor], "Sequence[Tensor] | None", "Sequence
 
 
 class RuleOf(NamedTuple):
-    """Which rule an operation has; ``complete`` where every operation that is not linear has one."""
+    """Which rule an operation has; ``complete`` where every operation that is not linear has one.
+
+    ``layers`` are those that rules ask about, whose calls are scopes by their number.
+    """
 
     find: Callable[[Step], Rule | None]
     complete: bool = False
+    layers: tuple[str, ...] = ()
+
+
+SCOPE = "whence.layer."
+"""Begins the name of a layer's scope, its number follows."""
 
 
 class Beside(NamedTuple):
@@ -49,6 +59,8 @@ class Program:
     steps: list[Step] = field(default_factory=list)
     constants: dict[Slot, Any] = field(default_factory=dict)
     data: frozenset[Slot] = frozenset()
+    late: frozenset[Slot] = frozenset()
+    """Values that an affine operation comes before."""
     escaped: set[str] = field(default_factory=set)
     """Operations that hold others with a rule where they cannot be replaced, in a kernel say."""
 
@@ -115,34 +127,48 @@ def _run_step(
 
 def trace(
     fn: Callable[..., Any], args: Sequence[Any], data: Sequence[bool], *, mark: Callable[[str], str | None],
-    edited: frozenset[str] = frozenset(), rule_of: RuleOf | None = None,
+    edited: Edited, rule_of: RuleOf | None = None,
 ) -> Program:  # fmt: skip
     """The program of ``fn(*args)``, args and output being arrays; ``data`` says which args carry the data.
 
-    ``mark`` gives the layer of a ``name`` operation, None where it marks none; an ``edited`` layer carries data on.
+    ``mark`` gives the layer of a ``name`` operation, None where it marks none.
     """
     closed = jax.make_jaxpr(lambda *xs: fn(*xs))(*args)
     return _Builder(mark, edited, rule_of).build(closed, data)
 
 
+class Edited(NamedTuple):
+    """Layers with an edit, which carry data on; of some the output is replaced, whatever came before."""
+
+    all: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
+
+
 class _Builder:
     """Lays the equations of nested jaxprs out as the steps of one program."""
 
-    def __init__(self, mark: Callable[[str], str | None], edited: frozenset[str], rule_of: RuleOf | None) -> None:
-        self.mark, self.edited, self.rule_of = mark, edited, rule_of
+    def __init__(
+        self, mark: Callable[[str], str | None], edited: Edited, rule_of: RuleOf | None, layers: tuple[str, ...] = ()
+    ) -> None:
+        self.mark, self.rule_of, self.layers = mark, rule_of, layers
+        self.edited, self.replaced = edited
         self.program = Program()
         self.avals: list[Any] = []
         self.data: set[Slot] = set()
+        self.late: set[Slot] = set()
+        """What some affine operation comes before."""
         self.uniform: dict[Slot, float] = {}
         self.composites = Composites(self.avals)
+        self.statistics = Statistics()
 
-    def build(self, closed: ClosedJaxpr, data: Sequence[bool]) -> Program:
-        """The whole program; ``data`` says which inputs carry the data."""
+    def build(self, closed: ClosedJaxpr, data: Sequence[bool], late: Sequence[bool] = ()) -> Program:
+        """The whole program; ``data`` says which inputs carry the data, ``late`` which come behind an affine one."""
         inputs = tuple(self.slot(v.aval) for v in closed.jaxpr.invars)
         self.data.update(slot for slot, carries in zip(inputs, data, strict=True) if carries)
+        self.late.update(slot for slot, behind in zip(inputs, late, strict=False) if behind)
         self.program.inputs = inputs
         self.program.outputs = tuple(self.body(closed, inputs))
-        self.program.data = frozenset(self.data)
+        self.program.data, self.program.late = frozenset(self.data), frozenset(self.late)
         self.release_clamps()
         self.drop_unread()
         return self.program
@@ -174,10 +200,20 @@ class _Builder:
             # a literal may be a Python number, whose type the operation would have to guess
             return self.constant(np.asarray(v.val, v.aval.dtype), v.aval) if isinstance(v, Literal) else slots[v]
 
+        around = self.layers
         for equation in jaxpr.eqns:
             inputs = [read(v) for v in equation.invars]
+            self.layers = around + self.scopes(equation)
             slots.update(zip(equation.outvars, self.equation(equation, inputs), strict=True))
+        self.layers = around
         return [read(v) for v in jaxpr.outvars]
+
+    def scopes(self, equation: Any) -> tuple[str, ...]:
+        """The layers, among those asked about, that an equation was traced in."""
+        if self.rule_of is None or not self.rule_of.layers:
+            return ()
+        stack = str(equation.source_info.name_stack)
+        return tuple(self.rule_of.layers[int(n)] for n in re.findall(re.escape(SCOPE) + r"(\d+)", stack))
 
     def equation(self, equation: Any, inputs: Sequence[Slot]) -> Sequence[Slot]:
         """Append what one equation becomes; its outputs."""
@@ -220,16 +256,26 @@ class _Builder:
         known = self.filled_with(others[0]) if len(others) == 1 and name in (*UNIFORM, "max", "min") else None
         if name in UNIFORM and not data and known is not None:
             self.uniform[outputs[0]] = known
+        early = tuple(i for i in data if inputs[i] not in self.late)
         avals = tuple(self.avals[slot] for slot in inputs)
         found = kind or kind_of(name, data, known)
         step = Step(equation.primitive, equation.params, tuple(inputs), outputs, data, found, kind or name, avals)
+        step.early, step.layers = early, self.layers
+        if data:
+            of_data = [inputs[i] for i in data]
+            self.statistics.add(name, found, of_data, outputs)
+            step.statistic = self.statistics.operand(found, of_data)
         if name == "name":
             step.mark = self.mark(equation.params["name"])
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
             whole = self.composites.look(step)
+            whole.early = tuple(i for i in whole.data if whole.inputs[i] not in self.late)
+            whole.layers = whole.layers or step.layers
             # a composite without a rule stays spelled out
             step = whole if self.rule_of.find(whole) is not None else step
+            if isinstance(step, Folded):
+                self.program.steps.append(step.constants)
             real = any(jnp.issubdtype(self.avals[slot].dtype, jnp.inexact) for slot in outputs)
             step.rule = self.rule_of.find(step) if real and not step.bodies and step.kind != "call" else None
         if name not in BOUNDARIES and not step.bodies and step.rule is None:
@@ -237,24 +283,33 @@ class _Builder:
             self.program.escaped.update(name for program in held if program.ruled or program.escaped)
         if data or step.mark in self.edited:
             self.data.update(outputs)
+        self.late.update(self.behind_affine(step))
         self.program.steps.append(step)
         return step
 
+    def behind_affine(self, step: Step) -> Iterator[Slot]:
+        """Outputs that an affine operation comes before; what an edit puts in the place of a layer begins anew."""
+        if step.mark in self.replaced:
+            return
+        whole = step.kind == "affine" or (not step.bodies and len(step.early) < len(step.data))
+        for i, slot in enumerate(step.outputs):
+            if whole or any(body.outputs[i] in body.late for body in step.bodies):
+                yield slot
+
     def bodies(self, equation: Any, inputs: Sequence[Slot]) -> tuple[Program, ...]:
         """The programs inside a loop or branch, where some operation in them has a rule."""
-        carries = [slot in self.data for slot in inputs]
+        carries, late = [slot in self.data for slot in inputs], [slot in self.late for slot in inputs]
         params = equation.params
         if equation.primitive.name == "cond":
-            found = tuple(self.nested(branch, carries[1:]) for branch in params["branches"])
+            found = tuple(self.nested(branch, carries[1:], late[1:]) for branch in params["branches"])
         elif equation.primitive.name == "scan":
             first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
             while True:
-                inner = self.nested(params["jaxpr"], carries)
-                after = [slot in inner.data for slot in inner.outputs[: params["num_carry"]]]
-                joined = [a or b for a, b in zip(carries[first:last], after, strict=True)]
-                if joined == carries[first:last]:
+                inner, before = self.nested(params["jaxpr"], carries, late), (carries[:], late[:])
+                for i, slot in zip(range(first, last), inner.outputs, strict=False):
+                    carries[i], late[i] = carries[i] or slot in inner.data, late[i] or slot in inner.late
+                if (carries, late) == before:
                     break
-                carries[first:last] = joined
             found = (inner,)
         else:
             found = ()
@@ -263,12 +318,12 @@ class _Builder:
         self.program.escaped.update(*(body.escaped for body in found))
         return found
 
-    def nested(self, closed: ClosedJaxpr, carries: Sequence[bool]) -> Program:
+    def nested(self, closed: ClosedJaxpr, carries: Sequence[bool], late: Sequence[bool] = ()) -> Program:
         def unreached(name: str) -> None:
             # what is marked inside a loop has no single value; its name is made known
             self.mark(name)
 
-        return _Builder(unreached, frozenset(), self.rule_of).build(closed, carries)
+        return _Builder(unreached, Edited(), self.rule_of, self.layers).build(closed, carries, late)
 
     def drop_unread(self) -> None:
         """Take out what composites have replaced."""

@@ -25,6 +25,11 @@ class Step:
     kind: str
     name: str
     avals: tuple[Any, ...]
+    early: tuple[int, ...] = ()
+    """Those of ``data`` that no affine operation comes before."""
+    layers: tuple[str, ...] = ()
+    statistic: int | None = None
+    """The operand of a product or quotient that is a statistic of a normalisation."""
     mark: str | None = None
     rule: Rule | None = None
     bodies: tuple[Any, ...] = ()

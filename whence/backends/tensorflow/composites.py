@@ -9,7 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from whence.backends.tensorflow.kinds import KINKED, VALUE_BY_VALUE, kind_of
+from whence.core.folding import scale_and_bias
 from whence.core.pointwise import Pointwise
+from whence.core.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,26 @@ class Composite:
         return str(self.operations[0 if self.kind == "affine" else -1].type)
 
 
+def statistics(order: Sequence[Any], reached: Collection[str]) -> dict[str, int]:
+    """The operand that is a statistic of a normalisation, by the names of products and quotients that have one."""
+    known, found = Statistics(), {}
+    for operation in order:
+        data = [i for i, x in enumerate(operation.inputs) if x.name in reached]
+        if data:
+            kind, given = kind_of(operation, data)[0], [operation.inputs[i].name for i in data]
+            known.add(operation.type.lower(), kind, given, [x.name for x in operation.outputs])
+            operand = known.operand(kind, given)
+            found.update({} if operand is None else {operation.name: operand})
+    return found
+
+
 def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Composite]:
     """What operations complete, by their names; ``reached`` are the tensors that depend on the attributed input."""
     pointwise, found = Pointwise(), {}
     tensors = {x.name: x for operation in order for x in operation.outputs}
     tensors.update((x.name, x) for operation in order for x in operation.inputs)
     for operation in order:
-        spelled = _of_softmax(operation) or _with_bias(operation, reached)
+        spelled = _of_softmax(operation) or _with_constants(operation, reached)
         if spelled is not None and spelled.inputs[0].name in reached:
             found[operation.name] = spelled
         depends = [x for x in operation.inputs if x.name in reached]
@@ -68,18 +83,53 @@ def _of_softmax(last: Any) -> Composite | None:
     return None
 
 
-def _with_bias(last: Any, reached: Collection[str]) -> Composite | None:
-    """A constant added to a product with constant weights."""
-    if last.type not in ("BiasAdd", "AddV2", "Add"):
-        return None
-    for product, constant in (tuple(last.inputs), tuple(last.inputs)[::-1]):
-        data = [i for i, x in enumerate(product.op.inputs) if x.name in reached]
-        if constant.name not in reached and data and kind_of(product.op, data)[0] == "affine":
-            x = product.op.inputs[data[0]]
-            weights = [w for w in product.op.inputs if w.name != x.name]
-            params = {"conv": "Conv" in product.op.type, "bias": 1 + len(weights)}
-            return Composite("affine", (product.op, last), (x, *weights, constant), params)
+@dataclass(frozen=True)
+class Folded(Composite):
+    """A product z and what scales or shifts it by constants, z S + T.
+
+    ``inputs`` are those of the product, the data first, and then the constants of ``steps``.
+    """
+
+    steps: Sequence[str] = ()
+
+    def constants(self, values: Sequence[Any]) -> list[Any]:
+        """S, if there is one, and T."""
+        given = values[len(values) - len(self.steps) :]
+        return [c for c in scale_and_bias(list(zip(self.steps, given, strict=True))) if c is not None]
+
+
+def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
+    """What scales or shifts a product with constant weights, batch normalisation for one, as part of it."""
+    steps: list[tuple[str, Any]] = []
+    passed, at = [last], _scaling(last, reached)
+    while at is not None:
+        x, steps = at[0], [at[1], *steps]
+        data = [i for i, y in enumerate(x.op.inputs) if y.name in reached]
+        if data and kind_of(x.op, data)[0] == "affine":
+            root = x.op.inputs[data[0]]
+            inputs = (root, *(w for w in x.op.inputs if w.name != root.name))
+            names, constants = zip(*steps, strict=True)
+            is_scaled = bool({"mul", "div"} & set(names))
+            params = {"conv": "Conv" in x.op.type, "scale": len(inputs) if is_scaled else None,
+                      "bias": len(inputs) + is_scaled}  # fmt: skip
+            return Folded("affine", (x.op, *passed), (*inputs, *constants), params, steps=names)
+        passed, at = [x.op, *passed], _scaling(x.op, reached)
     return None
+
+
+def _scaling(operation: Any, reached: Collection[str]) -> tuple[Any, tuple[str, Any]] | None:
+    """The value that an operation scales or shifts by a constant, and how."""
+    name = _STEPS.get(operation.type)
+    data = [i for i, x in enumerate(operation.inputs) if x.name in reached]
+    if name is None or len(data) != 1 or (name in ("sub", "div") and data != [0]):
+        return None
+    if operation.type == "BiasAdd" and operation.get_attr("data_format") == b"NCHW":
+        return None
+    x, constant = operation.inputs[data[0]], operation.inputs[1 - data[0]]
+    return (x, (name, constant)) if _shapes([x]) == _shapes(operation.outputs) else None
+
+
+_STEPS = {"BiasAdd": "add", "AddV2": "add", "Add": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div", "Div": "div"}
 
 
 def _summed(kind: str, *steps: Any) -> Composite | None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any, Self
 
 import tensorflow as tf
 
-from whence.backends.tensorflow.composites import Composite
+from whence.backends.tensorflow.composites import Composite, Folded
+from whence.backends.tensorflow.flow import SCOPE, Where
 from whence.backends.tensorflow.gradient import pull, with_pullback
 from whence.backends.tensorflow.graph import Both, Values, emit, emit_graph, has_custom_gradient
 from whence.backends.tensorflow.kinds import kind_of
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
+from whence.core.layers import Within
 from whence.core.model import Edit, Leaf, Model
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
@@ -25,22 +27,39 @@ from whence.core.tree import flatten
 class GraphOp(OpCall):
     """One operation of the traced graph, or a composite of several, at the values it meets in ours."""
 
-    def __init__(self, operation: Any, inputs: Sequence[Tensor], inputs0: Values | None, data: tuple[int, ...]) -> None:
+    def __init__(
+        self, operation: Any, inputs: Sequence[Tensor], inputs0: Values | None, data: tuple[int, ...], where: Where,
+        layers: Sequence[str],
+    ) -> None:  # fmt: skip
         self._operation = operation
+        self.early = tuple(i for i in data if not where.late[i])
+        self.layers = tuple(layers[i] for i in where.layers)
         if isinstance(operation, Composite):
             self.name, self.kind, self.params = operation.name, operation.kind, operation.params
         else:
             self.name = "IdentityN with custom gradient" if has_custom_gradient(operation) else operation.type
-            self.kind, self.params = kind_of(operation, data)
-        self.inputs, self.data = tuple(inputs), data
-        self.outputs = self.call(*inputs)
+            self.kind, params = kind_of(operation, data)
+            self.params = {**params, "statistic": where.statistic}
+        self.inputs, self.data = self._given(inputs), data
+        self.outputs = self.call(*self.inputs)
         if inputs0 is not None:
-            self.ref_inputs = tuple(inputs0)
-            self.ref_outputs = self.call(*inputs0)
+            self.ref_inputs = self._given(inputs0)
+            self.ref_outputs = self.call(*self.ref_inputs)
+
+    def _given(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The inputs, with scale and bias in the place of the constants that come to them."""
+        if not isinstance(self._operation, Folded):
+            return tuple(inputs)
+        return (*inputs[: len(inputs) - len(self._operation.steps)], *self._operation.constants(inputs))
 
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not isinstance(self._operation, Composite):
             return tuple(emit(self._operation, inputs))
+        if isinstance(self._operation, Folded):
+            given = dict(zip((x.name for x in self._operation.inputs), inputs, strict=False))
+            product = self._operation.operations[0]
+            (z,) = emit(product, [given[x.name] for x in product.inputs])
+            return (z + inputs[-1] if self.params["scale"] is None else z * inputs[-2] + inputs[-1],)
         values = dict(zip((x.name for x in self._operation.inputs), inputs, strict=True))
         found: list[Tensor] = []
         for operation in self._operation.operations:
@@ -76,7 +95,7 @@ class InterceptedModel(TensorflowModel):
         self.store = inner.store
         self.inner, self.rules, self._seen = inner, rules, seen or _Seen()
 
-    def run(
+    def run(  # type: ignore[override]
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
         reference: Reference | None = None,
     ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
@@ -85,7 +104,8 @@ class InterceptedModel(TensorflowModel):
         replaced = {} if reference is None else dict(reference.edits or {})
 
         def forward(*leaves: Tensor) -> list[Tensor]:
-            output, tapped = self.inner.run(structure.unflatten(leaves), edits=edits, taps=taps)
+            within = Within(self.rules.layers, self._scope)
+            output, tapped = self.inner.run(structure.unflatten(leaves), edits=edits, taps=taps, within=within)
             return [output, *(tapped[name] for name in taps)]
 
         def emitted(*both: Tensor) -> list[Tensor]:
@@ -101,6 +121,10 @@ class InterceptedModel(TensorflowModel):
         count = len(found) // 2
         output, *tapped = zip(found[:count], map(tf.stop_gradient, found[count:]), strict=True)
         return output, dict(zip(taps, tapped, strict=True))
+
+    def _scope(self, layer: str) -> AbstractContextManager[Any]:
+        scope: AbstractContextManager[Any] = tf.name_scope(f"{SCOPE}{self.rules.layers.index(layer)}")
+        return scope
 
     def _emit(
         self, forward: Callable[..., list[Tensor]], leaves: Values, leaves0: Values | None,
@@ -177,12 +201,17 @@ class _Visitor:
     def __init__(self, rules: RuleSet, coverage: Coverage) -> None:
         self.rules, self.coverage = rules, coverage
 
-    def wants(self, composite: Composite) -> bool:
-        unseen: Any = SimpleNamespace(kind=composite.kind, params=composite.params, name=composite.name, data=(0,))
+    def wants(self, composite: Composite, where: Where) -> bool:
+        unseen: Any = SimpleNamespace(
+            kind=composite.kind, params=composite.params, name=composite.name, data=(0,),
+            early=() if where.late[0] else (0,), layers=tuple(self.rules.layers[i] for i in where.layers),
+        )  # fmt: skip
         return self.rules.find(unseen) is not None
 
-    def __call__(self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...]) -> Both:
-        op = GraphOp(operation, inputs, inputs0, data)
+    def __call__(
+        self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...], where: Where
+    ) -> Both:
+        op = GraphOp(operation, inputs, inputs0, data, where, self.rules.layers)
         # lists carry derivatives in ways of their own
         lists = any(x.dtype == tf.variant for x in (*op.inputs, *op.outputs))
         has_none = lists or not any(x.dtype.is_floating for x in op.outputs)

@@ -21,7 +21,7 @@ class KerasModel(KerasAdapter, TensorflowModel):
 
     @contextmanager
     def _listening(self, calls: LayerCalls) -> Iterator[None]:
-        if not calls.wanted:
+        if not calls.layers:
             yield
             return
         classes = {type(layer) for layer in self.target._flatten_layers()}

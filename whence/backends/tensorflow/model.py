@@ -11,7 +11,7 @@ import tensorflow as tf
 from whence.backends.tensorflow.ops import TensorflowOps, ops
 from whence.backends.tensorflow.traced import TracedLeaf, with_known_shape
 from whence.core.errors import BackendError, DTypeError
-from whence.core.layers import LayerCalls
+from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
@@ -23,13 +23,14 @@ class TensorflowModel(Model):
     ops: TensorflowOps = ops
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        calls = LayerCalls(edits, taps)
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        within: Within | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        calls = LayerCalls(edits, taps, within)
         with self._listening(calls):
             output = self._call(inputs)
         rows = tf.nest.flatten(inputs)[0].shape[0]
-        tapped = calls.finish(self.layers() if calls.wanted else ())
+        tapped = calls.finish(self.layers() if calls.layers else ())
         return with_known_shape(output, rows), {name: with_known_shape(x, rows) for name, x in tapped.items()}
 
     @contextmanager

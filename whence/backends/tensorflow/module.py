@@ -23,7 +23,7 @@ class ModuleModel(TensorflowModel):
 
     @contextmanager
     def _listening(self, calls: LayerCalls) -> Iterator[None]:
-        if not calls.wanted:
+        if not calls.layers:
             yield
             return
         modules = {name: module for name, module in _named(self.target).items() if callable(module)}

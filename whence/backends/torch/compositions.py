@@ -166,7 +166,7 @@ def _recurrent(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[T
             for direction in range(directions):
                 cell = layer * directions + direction
                 own = [*weights[cell * per_cell : (cell + 1) * per_cell], None, None][:4]
-                state = tuple(s[cell] for s in states)
+                state = tuple(_as_data(s[cell]) for s in states)
                 found = []
                 for value in reversed(steps) if direction else steps:
                     state = step(value, state, own)
@@ -177,6 +177,13 @@ def _recurrent(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[T
         return torch.stack(steps, 1 if batch_first else 0), *(torch.stack(s) for s in zip(*last, strict=True))
 
     return run
+
+
+def _as_data(state: Tensor) -> Tensor:
+    """A first state that counts as data, as what a loop carries does elsewhere: the same operations are met."""
+    if state.requires_grad or not torch.is_grad_enabled():
+        return state
+    return state.detach().requires_grad_()
 
 
 def _cell(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:

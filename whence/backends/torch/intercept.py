@@ -17,17 +17,21 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from whence.backends.torch.affine import AffineOps
 from whence.backends.torch.compositions import composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
+from whence.backends.torch.lineage import Lineage
 from whence.backends.torch.model import TorchModel, uncompiled
 from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
-from whence.backends.torch.pointwise import Composed, Key, key_of
+from whence.backends.torch.pointwise import Composed, key_of
 from whence.backends.torch.recorded import Call, Graph, TorchOp, floating, leaves_at, tensors_of
 from whence.core.errors import CoverageError
+from whence.core.layers import Within
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, Reference, Rule, RuleSet
+from whence.core.statistics import Statistics
 
 RELU_NODES = ("relubackward", "clampminbackward", "thresholdbackward")
 """Autograd's names for a relu that was not intercepted, from a scripted module say."""
@@ -60,10 +64,22 @@ class _Intercept(TorchFunctionMode):
         self.rules, self.coverage, self.tape, self.replays = rules, coverage, tape, replays
         self.met = 0
         self.inside: list[Any] = []
-        self.held: list[Tensor] = []
         self.plain_names: dict[str, bool] = {}
-        self.affine: dict[Key, tuple[Call, dict[str, Any]]] | None = {} if rules.find(_probe("affine")) else None
-        self.composed = Composed() if rules.find(_probe("elementwise")) is not None else None
+        self.statistics = Statistics()
+        self.held: list[Tensor] = []
+        self.affine = AffineOps() if rules.find(_probe("affine", rules.layers)) else None
+        self.lineage = Lineage() if rules.places else None
+        self.layers: list[str] = []
+        self.composed = Composed() if rules.find(_probe("elementwise", rules.layers)) is not None else None
+
+    @contextmanager
+    def in_layer(self, name: str) -> Iterator[None]:
+        """Operations that are met meanwhile run in that layer."""
+        self.layers.append(name)
+        try:
+            yield
+        finally:
+            self.layers.pop()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -95,10 +111,8 @@ class _Intercept(TorchFunctionMode):
     def _is_plain(self, name: str) -> bool:
         """Whether no function of that name has a rule or is part of what has one, whatever its arguments."""
         if name not in self.plain_names:
-            ruled = any(self.rules.find(_probe(kind)) for kind in kinds_of(name))
-            is_part = (self.composed is not None and name in VALUE_BY_VALUE) or (
-                self.affine is not None and name == "add"
-            )
+            ruled = any(self.rules.find(_probe(kind, self.rules.layers)) for kind in kinds_of(name))
+            is_part = self.affine is not None or (self.composed is not None and name in VALUE_BY_VALUE)
             self.plain_names[name] = not ruled and not is_part
         return self.plain_names[name]
 
@@ -107,6 +121,9 @@ class _Intercept(TorchFunctionMode):
         dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
         data = tuple(i for i in dependent if call.tensors[i].requires_grad)
         kind, params = kind_of(name, call.args, kwargs, dependent)
+        keys = [key_of(call.tensors[i]) for i in data] if self.affine is not None else []
+        if self.affine is not None:
+            params = {**params, "statistic": self.statistics.operand(kind, keys)}
         op = TorchOp(kind, _name(call.function), params, data)
         inputs: Sequence[Tensor] = call.tensors
         root = None
@@ -116,8 +133,11 @@ class _Intercept(TorchFunctionMode):
             function, kinked = self.composed.function(call, root)  # type: ignore[union-attr]
             op = TorchOp("elementwise", op.name, {"kinked": kinked}, (0,), function)
             inputs = (self.composed.tensor(root),)  # type: ignore[union-attr]
-        if self.affine is not None and name == "add" and len(data) == 1 and not written:
-            op, inputs = self._with_bias(op, call, data[0])
+        if self.affine is not None and len(data) == 1 and not written:
+            op, inputs = self.affine.completed(name, call, data[0]) or (op, inputs)
+        op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
+        if self.lineage is not None:
+            op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
         rule = self.rules.find(op) if op.data else None
         if rule is None or (op.kind == "opaque" and not _differentiable(call)):
             output = call.function(*call.args, **call.kwargs)
@@ -128,28 +148,16 @@ class _Intercept(TorchFunctionMode):
             # the old values go on through the rule, the user's tensor takes the new ones
             output = self._under(rule, op, call, [x.clone() for x in inputs] if written else inputs, written)
             output = call.args[0].copy_(output) if written else output
-        if self.affine is not None and op.kind == "affine" and op.params.get("bias") is None:
-            self.affine[key_of(output)] = call, dict(op.params)
+        is_met = self.affine is not None and isinstance(output, torch.Tensor)
+        if is_met and self.statistics.add(name, kind, keys, (key_of(output),)):
             self.held.append(output)
+        if self.lineage is not None and op.kind == "affine":
+            self.lineage.add(output)
+        if self.affine is not None and op.kind == "affine":
+            self.affine.add(output, call, op)
         if root is not None and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
         return output
-
-    def _with_bias(self, op: TorchOp, call: Call, at: int) -> tuple[TorchOp, Sequence[Tensor]]:
-        """A constant added to an affine operation's output, as that operation with a bias."""
-        assert self.affine is not None
-        before = self.affine.get(key_of(call.tensors[at]))
-        constants = [x for i, x in enumerate(call.tensors) if i != at]
-        if before is None or len(constants) != 1 or "alpha" in call.kwargs:
-            return op, call.tensors
-        product, params = before
-        inputs = (*product.tensors, constants[0])
-
-        def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-            return (product(*tensors[:-1]) + tensors[-1],)
-
-        data = tuple(i for i, x in enumerate(product.tensors) if x.requires_grad)
-        return TorchOp("affine", op.name, {**params, "bias": len(inputs) - 1}, data, run), inputs
 
     def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor], written: bool) -> Any:
         if self.tape is not None and self.replays:
@@ -191,9 +199,9 @@ _ASKED = frozenset(_ABOUT.split())
 """What tells about a tensor, or does nothing to its value."""
 
 
-def _probe(kind: str) -> TorchOp:
-    """An operation of a kind, to ask whether it has a rule."""
-    return TorchOp(kind, kind, {}, ())
+def _probe(kind: str, layers: tuple[str, ...] = (), data: tuple[int, ...] = ()) -> TorchOp:
+    """An operation of a kind, to ask whether it has a rule: in whatever layer, with ``data`` behind affine ones."""
+    return TorchOp(kind, kind, {}, data, layers=layers)
 
 
 def _own(y: Tensor) -> Tensor:
@@ -269,7 +277,7 @@ class InterceptedModel(TorchModel):
         with self.base.hold():
             yield self
 
-    def run(
+    def run(  # type: ignore[override]
         self,
         inputs: Any,
         *,
@@ -301,8 +309,9 @@ class InterceptedModel(TorchModel):
         self, inputs: Any, edits: Mapping[str, Edit] | None, taps: Sequence[str], coverage: Coverage,
         tape: list[TorchOp] | None, *, replays: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
-        with _Intercept(self.rules, coverage, tape, replays):
-            return self.base.run(inputs, edits=edits, taps=taps)
+        mode = _Intercept(self.rules, coverage, tape, replays)
+        with mode:
+            return self.base.run(inputs, edits=edits, taps=taps, within=Within(self.rules.layers, mode.in_layer))
 
     def _audit(self, output: Tensor) -> None:
         """Raise where autograd recorded an operation that has a rule but was not intercepted."""
@@ -310,7 +319,7 @@ class InterceptedModel(TorchModel):
         if self.rules.fallback is not None:
             escaped = {name for name in names if not _is_linear(name)}
         else:
-            ruled = self.rules.find(_probe("relu")) is not None
+            ruled = self.rules.find(_probe("relu", self.rules.layers, data=(0,))) is not None
             escaped = {name for name in names if ruled and name.lower().startswith(RELU_NODES)}
         if escaped:
             raise CoverageError(

@@ -9,7 +9,7 @@ from typing import Any, Self
 from whence.backends.keras_layers import layer_calls
 from whence.backends.keras_model import KerasAdapter
 from whence.backends.torch.model import ModuleModel, inference
-from whence.core.layers import LayerCalls
+from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit
 from whence.core.ops import Tensor
 
@@ -18,12 +18,13 @@ class KerasModel(KerasAdapter, ModuleModel):  # type: ignore[misc]
     """A Keras model as a module."""
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        calls = LayerCalls(edits, taps)
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        within: Within | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        calls = LayerCalls(edits, taps, within)
         with layer_calls(self.target, calls):
             output = self._call(inputs)
-        return output, calls.finish(self.layers() if calls.wanted else ())
+        return output, calls.finish(self.layers() if calls.layers else ())
 
     @contextmanager
     def hold(self) -> Iterator[Self]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.layers import IN, LayerCalls, split_call
+from whence.core.layers import IN, LayerCalls, Within, split_call
 from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
@@ -25,6 +26,13 @@ class TorchModel(Model):
     """What all PyTorch models share: leaves run eagerly."""
 
     ops: TorchOps = ops
+
+    @abstractmethod
+    def run(
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        within: Within | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        """``Model.run``; the calls of some layers are ``within`` scopes."""
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
         target, bind = reference(self.target), self._binder()
@@ -70,9 +78,10 @@ class FunctionModel(TorchModel):
         return ()
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._call(inputs), LayerCalls(edits, taps).finish(())
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        within: Within | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        return self._call(inputs), LayerCalls(edits, taps, within).finish(())
 
 
 class ModuleModel(TorchModel):
@@ -84,14 +93,15 @@ class ModuleModel(TorchModel):
         return tuple(name for name, _ in uncompiled(self.target).named_modules() if name)
 
     def run(
-        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if not edits and not taps:
+        self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
+        within: Within | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+        calls, module = LayerCalls(edits, taps, within), uncompiled(self.target)
+        if not calls.layers and not calls.every:
             return self._call(inputs), {}
-        calls, module = LayerCalls(edits, taps), uncompiled(self.target)
         if isinstance(module, torch.jit.ScriptModule):
             raise LayerError(
-                f"layers {', '.join(calls.wanted)}",
+                f"layers {', '.join(calls.layers)}",
                 received="a scripted module, whose layers cannot be reached",
                 valid="the module before torch.jit",
             )
@@ -176,8 +186,17 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
 
         return hook
 
+    def begin_of(name: str) -> Callable[..., None]:
+        return lambda *_: calls.begin(name) if threading.get_ident() == here else None
+
+    def end_of(name: str) -> Callable[..., None]:
+        return lambda *_: calls.end(name) if threading.get_ident() == here else None
+
     try:
         for name in set(calls.layers) & set(modules):
+            if name in calls.scoped:
+                handles.append(modules[name].register_forward_pre_hook(begin_of(name)))
+                handles.append(modules[name].register_forward_hook(end_of(name)))
             if name + IN in wanted:
                 handles.append(modules[name].register_forward_pre_hook(hook_before(name), with_kwargs=True))
             if name in wanted:

@@ -110,6 +110,8 @@ class TorchOp(OpCall):
     kept_inputs: Sequence[Kept] = ()
     kept_outputs: Sequence[Kept] = ()
     reference: TorchOp | None = None
+    early: tuple[int, ...] = ()
+    layers: tuple[str, ...] = ()
     graph: Graph | None = None
     """Of the forward pass, where that is the function itself."""
 

@@ -1,0 +1,143 @@
+"""Rules of LRP by position and by layer, and what users get wrong with them, in every framework.
+
+A framework's test file subclasses ``Placed`` and fills in the little networks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import whence
+from whence.core.ops import Ops, Tensor
+from whence.core.rule import OpCall, RuleSet, all_of, inside, is_first, kind_is
+from whence.errors import CoverageError, LayerError, ShapeError
+from whence.methods.lrp_input_rules import Box, Flat
+from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma
+
+X = np.random.default_rng(3).uniform(-1, 1, (2, 4))
+X[0, 1] = 0
+AFFINE = kind_is("affine")
+PASSES = whence.LRP(composite="epsilon", epsilon=1e-12)
+
+
+def met_by(model: Any, rules: Callable[[Any], Any]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Of each affine operation whether it is a first one, and the layers that it knows to run in, from the output."""
+    seen: list[tuple[bool, tuple[str, ...]]] = []
+
+    def spy(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        seen.append((is_first(op), op.layers))
+        return op.vjp(op.inputs, cotangents)
+
+    intercepted = whence.wrap(model).intercept(RuleSet("spy", rules(spy)))
+    found = whence.Saliency().explain(intercepted, X, 1).attributions
+    np.testing.assert_array_equal(found, whence.Saliency().explain(model, X, 1).attributions)
+    return seen
+
+
+class Placed(ABC):
+    """``model`` is c(relu(b(2 a(x))) + x) + c(x) without biases, 4 features throughout, in float64."""
+
+    framework: str
+
+    @abstractmethod
+    def model(self) -> Any:
+        """The network; its layers are named a, b, which holds a relu and a dense layer, and c."""
+
+    @abstractmethod
+    def weights(self) -> tuple[Any, Any, Any]:
+        """Of a, b and c as arrays [inputs, outputs]."""
+
+    def function(self, fn: Callable[..., Any]) -> whence.core.model.Model:
+        """A plain function of the framework."""
+        return whence.wrap(fn, framework=self.framework)
+
+    def test_operations_know_their_place(self) -> None:
+        found = met_by(self.model(), lambda rule: ((inside("a", "b", "c:1"), rule), (all_of(is_first, AFFINE), rule)))
+        assert set(found) == {(True, ("a",)), (False, ("b",)), (True, ("c:1",))}
+
+    def test_a_rule_for_one_layer(self) -> None:
+        x, (a, b, c) = X, self.weights()
+        hidden = x @ a
+        active = np.maximum(2 * hidden, 0)
+        method = whence.LRP(epsilon=1e-12, overrides=((inside("b"), AlphaBeta(2.0, 1.0, 1e-12)),))
+        g_y = np.tile(c[:, 1], (2, 1))
+        products = active[:, :, None] * b
+        up, down = (f(products, 0).sum(1) + s * 1e-12 for f, s in ((np.maximum, 1), (np.minimum, -1)))
+        r = g_y * (active @ b)
+        share = 2 * np.maximum(products, 0) / up[:, None] - np.minimum(products, 0) / down[:, None]
+        at_active = (share * r[:, None]).sum(2)
+        at_hidden = at_active[:, None] * x[:, :, None] * a / hidden[:, None]
+        expected = at_hidden.sum(2) + 2 * x * g_y
+        found = method.explain(self.model(), X, 1).attributions
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+    def test_relevance_arrives_by_rules_of_first_layers(self) -> None:
+        for rule in (Flat(), Box(-1, 1, 1e-12)):
+            method = whence.LRP(epsilon=1e-12, overrides=((is_first, rule),))
+            found = method.explain(self.model(), X, 1)
+            np.testing.assert_allclose(found.provenance.notes["absorbed"], 0, atol=1e-9)
+            assert np.abs(found.attributions[0, 1]) > 0  # an input of zero
+
+    def test_what_is_before_the_first_layer(self) -> None:
+        _, b, _ = self.weights()
+        x = X + 3
+
+        def flat(fn: Callable[[Any], Any]) -> np.ndarray[Any, Any]:
+            found = whence.LRP(composite="epsilon_plus_flat", epsilon=1e-12).explain(self.function(fn), x, 1)
+            return np.asarray(found.attributions)
+
+        native = self.tensors(b)
+        plain = flat(lambda t: t @ native)
+        np.testing.assert_allclose(plain, np.tile((x @ b)[:, 1:2] / 4, (1, 4)), rtol=1e-10)
+        # a scale, a shift, a function value by value: the relevance is that of what they give, passed on
+        np.testing.assert_allclose(flat(lambda t: ((t - 1) / 2) @ native).sum(1), ((x - 1) / 2 @ b)[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(flat(lambda t: (t * t) @ native).sum(1), (x * x @ b)[:, 1], rtol=1e-9)
+        # what goes past all affine operations is shared by value
+        skipping = flat(lambda t: t @ native + t)
+        np.testing.assert_allclose(skipping, plain + x * np.eye(4)[1], rtol=1e-10)
+
+    @abstractmethod
+    def tensors(self, array: Any) -> Any:
+        """A constant of the framework."""
+
+    def test_wrong_places(self) -> None:
+        with pytest.raises(LayerError, match="nowhere"):
+            whence.LRP(overrides=((inside("nowhere"), Epsilon()),)).explain(self.model(), X, 1)
+        with pytest.raises(LayerError, match="c:2"):
+            whence.LRP(overrides=((inside("c:2"), Epsilon()),)).explain(self.model(), X, 1)
+        with pytest.raises(CoverageError, match="first"):
+            whence.LRP(overrides=((AFFINE, Flat()),)).explain(self.model(), X, 1)
+        with pytest.raises(ShapeError, match="bounds"):
+            whence.LRP(overrides=((is_first, Box((0.0, 1.0), 2.0)),)).explain(self.model(), X, 1)
+        _, b, _ = self.weights()
+        native = self.tensors(b)
+        with pytest.raises(CoverageError, match=r"(?i)received: .*mul"):
+            whence.LRP(composite="epsilon_plus_flat").explain(self.function(lambda t: (t * t[:, :1]) @ native), X, 1)
+        with pytest.raises(LayerError, match="layers"):
+            whence.LRP(overrides=((inside("dense"), Gamma()),)).explain(self.function(lambda t: t @ native), X, 1)
+
+    def test_constants_behind_a_product_belong_to_it(self) -> None:
+        a, b, _ = self.weights()
+        mean, scale, shift = np.linspace(-1, 1, 4), np.array([0.5, -2.0, 1.5, -0.3]), np.linspace(0.4, -0.2, 4)
+        folded, bias = a * scale, (0.7 - mean) * scale + shift
+
+        def spelled(t: Any) -> Any:
+            m, s, o, k, w = map(self.tensors, (mean, scale, shift, b, a))
+            return self.relu((t @ w + 0.7 - m) * s + o) @ k
+
+        def merged(t: Any) -> Any:
+            return self.relu(t @ self.tensors(folded) + self.tensors(bias)) @ self.tensors(b)
+
+        for composite in ("epsilon", "gamma", "alpha_beta", "epsilon_plus_flat"):
+            method = whence.LRP(composite=composite)
+            one, other = (method.explain(self.function(fn), X, 1).attributions for fn in (spelled, merged))
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+    @abstractmethod
+    def relu(self, x: Any) -> Any:
+        """max(x, 0)."""

@@ -1,0 +1,128 @@
+"""Where values of a traced graph come from: the attributed input, and an affine operation before them or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from whence.backends.tensorflow.composites import Composite
+from whence.backends.tensorflow.kinds import kind_of
+from whence.core.errors import CapabilityError
+
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
+LOOPS = ("While", "StatelessWhile")
+SCOPE = "whence_layer_"
+"""Begins the name of a layer's scope, its number follows."""
+
+
+class Where(NamedTuple):
+    """What is before a graph or an operation: which inputs an affine operation precedes, the layers around."""
+
+    late: Sequence[bool]
+    layers: tuple[int, ...] = ()
+    statistic: int | None = None
+    """The operand of a product or quotient that is a statistic of a normalisation."""
+
+    def at(self, operation: Any) -> tuple[int, ...]:
+        """The layers, by number, that an operation runs in."""
+        operations = operation.operations if isinstance(operation, Composite) else [operation]
+        # TensorFlow makes a name unique by another number
+        found = re.findall(SCOPE + r"(\d+)(?:_\d+)?/", "/".join(inner.name for inner in operations))
+        return tuple(dict.fromkeys((*self.layers, *map(int, found))))
+
+
+def reached_from(graph: Any, order: Sequence[Any], data: Sequence[bool]) -> set[str]:
+    """Names of the tensors that depend on the inputs marked in ``data``."""
+    names = {x.name for x, depends in zip(graph.inputs, data, strict=True) if depends}
+    for operation in order:
+        if operation.type not in _SIZES and any(x.name in names for x in operation.inputs):
+            names.update(x.name for x in operation.outputs)
+    return names
+
+
+_SIZES = ("Shape", "ShapeN", "Size", "Rank", "TensorListReserve", "TensorListElementShape", "TensorListLength")
+"""Operations that look at how large a tensor is, not at what it holds."""
+
+
+def ordered(graph: Any, found: Mapping[str, Composite] | None = None) -> list[Any]:
+    """The operations that the outputs are made from, each after its inputs, or those of the composite it completes.
+
+    The graph's own order will not do: a loop that was differentiated before has inputs that were made after it.
+    """
+    order: list[Any] = []
+    seen: set[str] = set()
+    waiting = [(x.op, False) for x in graph.outputs]
+    while waiting:
+        operation, has_inputs = waiting.pop()
+        if has_inputs:
+            order.append(operation)
+        elif operation.name not in seen:
+            seen.add(operation.name)
+            waiting.append((operation, True))
+            waiting.extend((x.op, False) for x in (found or {}).get(operation.name, operation).inputs)
+    return order
+
+
+def behind_affine(graph: Any, order: Sequence[Any], reached: set[str], late: Sequence[bool]) -> set[str]:
+    """Names of the tensors on the path that an affine operation comes before, ``late`` being said of the inputs."""
+    names = {x.name for x, behind in zip(graph.inputs, late, strict=True) if behind}
+    for operation in order:
+        depends = [x.name in reached for x in operation.inputs]
+        behind = [x.name in names for x in operation.inputs]
+        if any(depends) and operation.outputs[0].name not in names:
+            after = _late_outputs(graph, operation, depends, behind)
+            names.update(x.name for x, is_late in zip(operation.outputs, after, strict=False) if is_late)
+    return names
+
+
+def _late_outputs(graph: Any, operation: Any, depends: list[bool], behind: list[bool]) -> list[bool]:
+    def through(inner: Any, depends: list[bool], behind: list[bool]) -> list[bool]:
+        order = ordered(inner)
+        found = behind_affine(inner, order, reached_from(inner, order, depends), behind)
+        return [x.name in found for x in inner.outputs]
+
+    if operation.type in CALLS:
+        return through(function(graph, operation.get_attr("f").name), depends, behind)
+    if operation.type in BRANCHES:
+        found = [through(branch, depends[1:], behind[1:]) for branch in branches(graph, operation)]
+        return [any(each) for each in zip(*found, strict=True)]
+    if operation.type in LOOPS:
+        return late_in_loop(function(graph, operation.get_attr("body").name), depends, behind)
+    data = [i for i, x in enumerate(operation.inputs) if depends[i] and x.dtype.is_floating]
+    is_late = any(behind) or bool(data and kind_of(operation, data)[0] == "affine")
+    return [is_late] * len(operation.outputs)
+
+
+def late_in_loop(body: Any, depends: list[bool], behind: list[bool]) -> list[bool]:
+    """Which values of a loop an affine operation comes before, after any number of turns."""
+    order = ordered(body)
+    while True:
+        reached = reached_from(body, order, depends)
+        late = behind_affine(body, order, reached, behind)
+        before = depends, behind
+        depends = [was or x.name in reached for was, x in zip(depends, body.outputs, strict=True)]
+        behind = [was or x.name in late for was, x in zip(behind, body.outputs, strict=True)]
+        if (depends, behind) == before:
+            return behind
+
+
+def branches(graph: Any, operation: Any) -> list[Any]:
+    """The graphs that a branching operation chooses from, by number."""
+    if "If" in operation.type:
+        return [function(graph, operation.get_attr(name).name) for name in ("else_branch", "then_branch")]
+    return [function(graph, branch.name) for branch in operation.get_attr("branches")]
+
+
+def function(graph: Any, name: str) -> Any:
+    """The graph of a function that is called by name."""
+    found = graph._get_function(name)
+    inner = getattr(found, "graph", None)
+    if inner is None:
+        raise CapabilityError(
+            "backward rules inside a called function",
+            received=f"{name!r}, which has no graph",
+            valid="functions that were traced by tf.function",
+        )
+    return inner

@@ -1,0 +1,102 @@
+"""Affine operations, and the constants behind them that belong to them: a bias, a scale, batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from whence.backends.torch.pointwise import Key, key_of
+from whence.backends.torch.recorded import Call, TorchOp
+from whence.core.folding import scale_and_bias
+from whence.core.ops import Tensor
+
+_NAMES = {
+    "add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "div": "div", "divide": "div",
+    "true_divide": "div", "truediv": "div",
+}  # fmt: skip
+_NORM = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
+"""The arguments of ``torch.batch_norm``."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product with constant weights, and the steps taken behind it."""
+
+    call: Call
+    op: TorchOp
+    steps: tuple[tuple[str, Any], ...] = ()
+
+
+class AffineOps:
+    """The affine operations met so far, by their outputs, which are held, so that no identity is used twice."""
+
+    def __init__(self) -> None:
+        self._met: dict[Key, _Product] = {}
+        self._held: list[Tensor] = []
+        self._completed: dict[int, _Product] = {}
+
+    def add(self, output: Tensor, call: Call, op: TorchOp) -> None:
+        """Remember the output of an affine operation."""
+        self._met[key_of(output)] = self._completed.pop(id(op), _Product(call, op))
+        self._held.append(output)
+
+    def completed(self, name: str, call: Call, at: int) -> tuple[TorchOp, Sequence[Tensor]] | None:
+        """The call as the affine operation whose output ``call.tensors[at]`` it scales or shifts, and its inputs."""
+        x = call.tensors[at]
+        before = self._met.get(key_of(x))
+        steps = None if before is None else _steps(name, call, x)
+        if before is None or steps is None:
+            return None
+        product, own = before.call, before.op.params.get("bias")
+        bias = None if own is None else _per_channel(product.tensors[own], before.op.params["conv"], x)
+        found = _Product(product, before.op, (*before.steps, *steps))
+        scale, bias = scale_and_bias(found.steps, bias)
+        constants = [torch.as_tensor(c, dtype=x.dtype, device=x.device) for c in (scale, bias) if c is not None]
+        kept = [i for i in range(len(product.tensors)) if i != own]
+
+        nothing = None if own is None else torch.zeros_like(product.tensors[own])
+        # the data are not kept, since that would keep what the function is for
+        function, count, is_scaled = product.emptied(), len(product.tensors), scale is not None
+
+        def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+            given = dict(zip(kept, tensors, strict=False))
+            z = function(*(given.get(i, nothing) for i in range(count)))
+            return (z * tensors[-2] + tensors[-1] if is_scaled else z + tensors[-1],)
+
+        inputs = (*(product.tensors[i] for i in kept), *constants)
+        data = tuple(i for i, t in enumerate(inputs) if t.requires_grad)
+        params = {**before.op.params, "bias": len(inputs) - 1, "scale": None if scale is None else len(inputs) - 2}
+        op = TorchOp("affine", before.op.name, params, data, run, layers=before.op.layers)
+        self._completed[id(op)] = found
+        return op, inputs
+
+
+def _steps(name: str, call: Call, x: Tensor) -> list[tuple[str, Any]] | None:
+    """What a call does to x value by value, None where it does something else."""
+    if name == "batch_norm":
+        return _norm(call, x)
+    if name not in _NAMES or "alpha" in call.kwargs or "rounding_mode" in call.kwargs:
+        return None
+    operands = [*call.args, *(call.kwargs[key] for key in ("input", "other") if key in call.kwargs)]
+    others = [y for y in operands if y is not x]
+    if len(operands) != 2 or len(others) != 1 or (operands[0] is not x and _NAMES[name] in ("sub", "div")):
+        return None
+    (other,) = others
+    if isinstance(other, torch.Tensor) and torch.broadcast_shapes(other.shape, x.shape) != x.shape:
+        return None
+    return [(_NAMES[name], other)] if isinstance(other, (torch.Tensor, int, float)) else None
+
+
+def _norm(call: Call, x: Tensor) -> list[tuple[str, Any]]:
+    given: Mapping[str, Any] = {**dict(zip(_NORM, call.args, strict=False)), **call.kwargs}
+    deviation = torch.sqrt(given["running_var"] + given.get("eps", 1e-5))
+    steps = (("sub", given["running_mean"]), ("div", deviation), ("mul", given["weight"]), ("add", given["bias"]))
+    return [(name, _per_channel(c, True, x)) for name, c in steps if c is not None]
+
+
+def _per_channel(constant: Tensor, channels_first: bool, x: Tensor) -> Tensor:
+    """One number per channel as it broadcasts to x, whose channels are second where they are not last."""
+    return constant.reshape(-1, *(1,) * (x.ndim - 2)) if channels_first else constant
