@@ -20,8 +20,8 @@ ALLOWED = (
     "Differences are max|a - b| / max|a|. Allowed is 1e-5 in float32 and 1e-10 in float64, or twenty times the models' "
     "own difference: TensorFlow's exact GELU holds sqrt(2) in float32. On JAX and PyTorch, Keras computes float64 in "
     "float32, so these two are compared in float32. Where float32 misses PyTorch's float64 attributions by more, "
-    "because a relu or max-pool falls to the other side for a value that is zero but for rounding, 1e-2 is allowed. The "
-    "last column is how far PyTorch's float32 is from its own float64 for the same attribution."
+    "because a relu or max-pool falls to the other side for a value that is zero but for rounding, 1e-2 is allowed. "
+    "The last column is how far PyTorch's float32 is from its own float64 for the same attribution."
 )
 
 
