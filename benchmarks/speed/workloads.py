@@ -22,8 +22,8 @@ class Workload:
     points: int = 1
     options: Mapping[str, int] = field(default_factory=dict)
     layer: str | None = None
-    rounds: int = 9
-    floor_rows: tuple[int, ...] = (8, 16, 20, 32)
+    rounds: int = 7
+    floor_rows: tuple[int, ...] = (16, 20, 32)
     """Batch sizes among which the floor takes the fastest."""
 
     @property
@@ -45,7 +45,7 @@ def _resnet(title: str, method: str, **sizes: int) -> Workload:
 
 
 TARGETED = (
-    _resnet("Saliency, batch 16", "saliency", batch=16, rounds=25),
+    _resnet("Saliency, batch 16", "saliency", batch=16, rounds=21),
     _resnet("IG 50 steps, batch 4", "integrated_gradients", batch=4, points=50),
     _resnet("SmoothGrad 25 samples, batch 4", "smooth_grad", batch=4, points=25),
 )
