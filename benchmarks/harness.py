@@ -16,7 +16,7 @@ from statistics import median, quantiles
 from time import process_time, sleep
 
 LEAST_SECONDS = 0.05
-"""Fast variants are repeated until the floor takes about this long in each round."""
+"""Fast variants are repeated until they take about this long in each round."""
 AFTERWARDS = 0.02
 """Seconds after a variant in which its threads come to rest; sleeping takes no CPU time."""
 
@@ -48,8 +48,12 @@ def pinned(core: int = -1) -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
 
-def cpu_seconds(variants: Mapping[str, Callable[[], object]], rounds: int, repeat: int = 1) -> dict[str, list[float]]:
-    """CPU seconds of ``repeat`` calls of each variant in each round; a variant must wait for its own result.
+def cpu_seconds(
+    variants: Mapping[str, Callable[[], object]], rounds: int, repeat: Mapping[str, int] | None = None
+) -> dict[str, list[float]]:
+    """CPU seconds of one call of each variant in each round; a variant must wait for its own result.
+
+    ``repeat``: over how many calls of a variant a round takes the mean, one if it is not named.
 
     What a framework's threads still do afterwards, such as giving back memory, counts for the variant that caused it.
     """
@@ -57,12 +61,12 @@ def cpu_seconds(variants: Mapping[str, Callable[[], object]], rounds: int, repea
     for order in _orders(list(variants), rounds):
         gc.collect()
         for name in order:
-            call = variants[name]
+            call, times = variants[name], (repeat or {}).get(name, 1)
             began = process_time()
-            for _ in range(repeat):
+            for _ in range(times):
                 call()
             sleep(AFTERWARDS)
-            taken[name].append(process_time() - began)
+            taken[name].append((process_time() - began) / times)
     return taken
 
 
@@ -70,8 +74,8 @@ def ratios(variants: Mapping[str, Callable[[], object]], floor: str, *, rounds: 
     """Every variant's CPU time relative to the floor's, after one call of each to warm up."""
     for call in variants.values():
         call()
-    once = cpu_seconds({floor: variants[floor]}, rounds=3)[floor]
-    taken = cpu_seconds(variants, rounds, repeat=max(1, ceil(LEAST_SECONDS / max(median(once), 1e-6))))
+    once = cpu_seconds(variants, rounds=1)
+    taken = cpu_seconds(variants, rounds, {name: ceil(LEAST_SECONDS / max(s[0], 1e-6)) for name, s in once.items()})
     return {name: ratio(seconds, taken[floor]) for name, seconds in taken.items()}
 
 

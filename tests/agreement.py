@@ -25,6 +25,8 @@ WITHOUT_RELU = ("vit",)
 """Networks that methods through relu refuse."""
 LAYER = {"digits_cnn": "conv1", "text": "embedding"}
 """A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
+PERTURBED = ("digits_cnn", "text")
+"""Networks small enough for methods that run them many times."""
 Explain = Callable[..., dict[str, np.ndarray]]
 """``explain(runtime, dtype, networks, *, batch)``: arrays by "network/...", with "network/output" among them."""
 PROMISED = {"float32": 1e-5, "float64": 1e-10}
@@ -45,6 +47,28 @@ def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, 
         yield name, name, {"n_samples": n_samples, "seed": 2}
     yield "guided_backprop", "guided_backprop", {}
     yield "deconvnet", "deconvnet", {}
+
+
+def perturbations(background: np.ndarray, network: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, parameters) of methods without gradients, for the smallest networks: few features, few samples."""
+    from whence.baselines import DataSet
+    from whence.features import Grid
+
+    images = network == "digits_cnn"
+    groups = {"feature_mask": Grid(2)} if images else {}
+    few = {"feature_mask": Grid(4) if images else np.arange(background.shape[1]) // 4}
+    yield "feature_ablation", groups
+    yield "feature_permutation", {"baseline": DataSet(background), "n_samples": 2, **few}
+    yield "occlusion", {"window": 3, "stride": 2}
+    yield "exact_shapley", {**few, "baseline": DataSet(background)}
+    yield "shapley_sampling", {**groups, "n_samples": 3}
+    yield "kernel_shap", {**groups, "n_samples": 90}
+    yield "owen_values", {**few, "n_samples": 3}
+    yield "lime", {**groups, "n_samples": 60, "baseline": "zeros"}
+    if images:  # whole numbers cannot be dimmed
+        yield "rise", {"n_samples": 60, "grid": 4}
+        yield "sobol", {"n_samples": 4, "grid": 2}
+        yield "hsic", {"n_samples": 16, "grid": 2}
 
 
 def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> Any:
@@ -90,6 +114,11 @@ def explain(
                 values = whence.explain(model, x, name, target, layer=place, **params).attributions
                 moved = np.moveaxis(values, -1, 1) if values.ndim == 4 and runtime != "torch" else values
                 found[f"{network}/{label}/{place or 'input'}"] = moved
+        for name, params in perturbations(background, network) if network in PERTURBED else ():
+            values = whence.explain(model, x, name, target, **params).attributions
+            found[f"{network}/{name}/input"] = (
+                np.moveaxis(values, -1, 1) if values.ndim == 4 and runtime != "torch" else values
+            )
     return found
 
 
