@@ -19,6 +19,7 @@ JOBS = (
     ("completeness",),
     ("accuracy",),
     ("evaluations",),
+    ("masks",),
     ("perturbation", "torch"),
     ("perturbation", "jax"),
     ("perturbation", "tensorflow"),

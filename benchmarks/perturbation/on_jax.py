@@ -47,13 +47,14 @@ class Case:
 
     def floor(self, rows: int) -> Call:
         """The scores of all variants by hand, ``rows`` at a time."""
-        return partial(self._floor, max(rows // len(self.x), 1))
+        return partial(self._floor, self.workload.steps(rows, len(self.x)))
 
-    def _floor(self, step: int) -> np.ndarray:
+    def _floor(self, parts: list[np.ndarray]) -> np.ndarray:
         keep, scores = self.workload.keep, []
-        for start in range(0, len(keep), step):
-            part = keep[start : start + step]
-            padded = np.concatenate([part, np.repeat(part[-1:], step - len(part), axis=0)])  # one shape to compile
+        for part in parts:
+            padded = np.concatenate(
+                [part, np.repeat(part[-1:], len(parts[0]) - len(part), axis=0)]
+            )  # one shape to compile
             scores.append(self._tile(self.state, self.x, self.mask, padded)[: len(part)])
         found = np.asarray(jnp.concatenate(scores))
         return np.linalg.lstsq(keep.astype(found.dtype), found)[0] if self.workload.solve else found

@@ -36,20 +36,21 @@ class Case:
 
     def _scores(self, keep: tf.Tensor) -> tf.Tensor:
         present = tf.gather(keep, tf.reshape(self.mask, [-1]), axis=1)
-        present = tf.reshape(present, [len(keep), 1, *self.mask.shape])
+        present = tf.reshape(present, [keep.shape[0], 1, *self.mask.shape])
         points = tf.where(present, self.x, tf.zeros((), self.x.dtype))
         outputs = self.model(tf.reshape(points, [-1, *self.x.shape[1:]]))
-        return tf.reshape(outputs[:, TARGET], [len(keep), len(self.x)])
+        return tf.reshape(outputs[:, TARGET], [keep.shape[0], self.x.shape[0]])
 
     def floor(self, rows: int) -> Call:
         """The scores of all variants by hand, ``rows`` at a time."""
-        return partial(self._floor, max(rows // len(self.x), 1))
+        return partial(self._floor, self.workload.steps(rows, len(self.x)))
 
-    def _floor(self, step: int) -> np.ndarray:
+    def _floor(self, parts: list[np.ndarray]) -> np.ndarray:
         keep, scores = self.workload.keep, []
-        for start in range(0, len(keep), step):
-            part = keep[start : start + step]
-            padded = np.concatenate([part, np.repeat(part[-1:], step - len(part), axis=0)])  # one shape to trace
+        for part in parts:
+            padded = np.concatenate(
+                [part, np.repeat(part[-1:], len(parts[0]) - len(part), axis=0)]
+            )  # one shape to trace
             scores.append(self._tile(tf.constant(padded))[: len(part)])
         found = tf.concat(scores, 0).numpy()
         return np.linalg.lstsq(keep.astype(found.dtype), found)[0] if self.workload.solve else found

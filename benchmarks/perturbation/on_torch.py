@@ -36,18 +36,18 @@ class Case:
 
     def floor(self, rows: int) -> Call:
         """The scores of all variants by hand, ``rows`` at a time."""
-        return partial(self._floor, torch.from_numpy(self.workload.keep), rows)
+        return partial(self._floor, [torch.from_numpy(part) for part in self.workload.steps(rows, len(self.x))])
 
     @torch.inference_mode()
-    def _floor(self, keep: Tensor, rows: int) -> Tensor:
+    def _floor(self, parts: list[Tensor]) -> Tensor:
         scores, numbers = [], self.mask.flatten()
-        for part in keep.split(max(rows // len(self.x), 1)):
+        for part in parts:
             present = part[:, numbers].reshape(len(part), 1, *self.mask.shape[self.x.ndim == 2 :])
             points = torch.where(present, self.x, torch.zeros((), dtype=self.x.dtype)).flatten(0, 1)
             points = points.contiguous(memory_format=torch.channels_last) if points.ndim == 4 else points
             scores.append(self.model(points)[:, TARGET].reshape(len(part), len(self.x)))
         found = torch.cat(scores)
-        return torch.linalg.lstsq(keep.to(found.dtype), found).solution if self.workload.solve else found
+        return torch.linalg.lstsq(torch.cat(parts).to(found.dtype), found).solution if self.workload.solve else found
 
     @torch.inference_mode()
     def predict(self, rows: np.ndarray) -> np.ndarray:

@@ -29,12 +29,16 @@ class Workload:
     mask: np.ndarray
     image: int | None = None
     solve: bool = False
-    rounds: int = 5
-    rows: tuple[int, ...] = (16, 32)
+    rounds: int = 3
+    rows: tuple[int, ...] = (12, 16, 32)
 
     def explain(self, model: Any, x: Any) -> Callable[[], Any]:
         """The call to whence."""
         return lambda: self.method.explain(model, x, TARGET).attributions
+
+    def steps(self, rows: int, batch: int) -> list[np.ndarray]:
+        """The variants in even parts of at most so many rows, none of which is left with a few."""
+        return np.array_split(self.keep, -(-len(self.keep) // max(rows // batch, 1)))
 
 
 def patches(image: int, size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 GRADIENT_ROWS, FORWARD_ROWS = 16, 16
@@ -34,6 +35,7 @@ def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk
     return max(int(rows), 1)
 
 
+@lru_cache(maxsize=64)
 def tile_points(count: int, samples: int, rows: int, *, stretch: bool) -> int:
     """Points of each tile: as many as fit in ``rows``, or a quarter more, such that the last tile wastes least."""
     fit = max(rows // samples, 1)

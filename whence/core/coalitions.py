@@ -110,12 +110,9 @@ class Game:
 
 
 def device_masks(ctx: Context, grouping: Grouping) -> tuple[Tensor, ...]:
-    """Feature numbers of each tensor on the device, ``[B, ...]``."""
-    ops = ctx.ops
-    return tuple(
-        ops.broadcast_to(ops.asarray(np.ascontiguousarray(mask), like=x), (ctx.batch, *mask.shape[1:]))
-        for mask, x in zip(grouping.masks, ctx.x, strict=True)
-    )
+    """Feature numbers of each tensor on the device, ``[B, ...]``, or ``[1, ...]`` where all samples are cut alike."""
+    each = zip(grouping.masks, ctx.x, strict=True)
+    return tuple(ctx.ops.asarray(np.ascontiguousarray(mask), like=x) for mask, x in each)
 
 
 def mean_over_rows(ctx: Context, scores: Tensor, rows: int) -> np.ndarray:

@@ -139,11 +139,12 @@ def _stretched(ops: Ops, x: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def block_of(ops: Ops, leaves: Sequence[Tensor | None], tile: Tile) -> tuple[Tensor | None, ...]:
-    """The samples of one tile, padded to its shape by repeating the last."""
+    """The samples of one tile, padded to its shape by repeating the last; a single row is the same for all."""
     stop, missing = tile.first + tile.samples, tile.shape[1] - tile.samples
 
     def cut(x: Tensor) -> Tensor:
-        if tile.first == 0 and stop == ops.shape(x)[0] and not missing:
+        whole = ops.shape(x)[0]
+        if whole == 1 or (tile.first == 0 and stop == whole and not missing):
             return x
         rows = x[tile.first : stop]
         return ops.concat([rows, *[x[stop - 1 : stop]] * missing]) if missing else rows

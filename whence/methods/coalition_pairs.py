@@ -49,7 +49,7 @@ def existing_pairs(n: int) -> list[int]:
 def pairs(n: int, count: int, seed: int) -> Pairs:
     """The first ``count`` pairs, or all of them, of n >= 2 features."""
     existing = existing_pairs(n)
-    drawn = _shares(n, min(count, sum(existing)), existing)
+    drawn = _shares(n, min(count, sum(existing)))
     members, weights, strata = [], [], []
     for i, (number, of) in enumerate(zip(drawn, existing, strict=True)):
         size = i + 1
@@ -69,8 +69,10 @@ def pairs(n: int, count: int, seed: int) -> Pairs:
     return found
 
 
-def _shares(n: int, count: int, existing: list[int]) -> list[int]:
+@lru_cache(maxsize=16)
+def _shares(n: int, count: int) -> tuple[int, ...]:
     """How many pairs of each size: equal shares, half of one for half of n, at most what there is."""
+    existing = existing_pairs(n)
     wish = np.array([0.5 if 2 * s == n else 1.0 for s in range(1, n // 2 + 1)])
     most = np.array(existing, dtype=float)
     low, high = 0.0, float(count) * 2 + 2
@@ -85,7 +87,7 @@ def _shares(n: int, count: int, existing: list[int]) -> list[int]:
             shares[i] += 1
     for i in range(len(shares)):  # what rounding left over goes to the smallest sizes that have some left
         shares[i] += max(min(count - shares.sum(), most[i] - shares[i]), 0)
-    return [int(s) for s in shares]
+    return tuple(int(s) for s in shares)
 
 
 def _stratum(n: int, size: int, number: int, existing: int, seed: int) -> np.ndarray:
@@ -114,7 +116,8 @@ def _distinct(rng: np.random.Generator, n: int, size: int, number: int) -> np.nd
     """Different subsets ``[number, size]`` of n, in the order in which they are drawn."""
     seen: dict[bytes, np.ndarray] = {}
     while len(seen) < number:
-        block = np.sort(np.argsort(rng.random((256, n), dtype=np.float32), axis=1, kind="stable")[:, :size], axis=1)
+        drawn = rng.random((number - len(seen), n), dtype=np.float32)
+        block = np.sort(np.argsort(drawn, axis=1, kind="stable")[:, :size], axis=1)
         for subset in block:
             seen.setdefault(subset.tobytes(), subset)
-    return np.stack(list(seen.values())[:number])
+    return np.stack(list(seen.values()))

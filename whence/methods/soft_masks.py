@@ -88,7 +88,8 @@ class Cells:
             k = np.flatnonzero(shifts[:, 0] == shift)
             part = z[k].reshape(-1, *self.sizes)
             for axis in range(1, len(self.sizes)):  # each takes the second grid axis and puts the position last
-                part = np.einsum("kgh...,kph->kg...p", part, self.side(axis, shifts[k]))
+                part, up = np.moveaxis(part, 2, -1), self.side(axis, shifts[k]).swapaxes(1, 2)
+                part = part @ up[:, *[None] * (part.ndim - 3)]
             summed = np.tensordot(by_group[k], part, axes=(0, 0))
             total = total + np.einsum("nbg...,pg->nbp...", summed, self.tables[0][shift])
         return np.asarray(total).reshape(len(groups), weights.shape[1], -1)

@@ -44,8 +44,14 @@ class JaxOps(ArrayOps):
         a = a if isinstance(a, jax.Array) else np.asarray(a)
         if dtype is None and like is not None and jnp.issubdtype(a.dtype, jnp.floating) and self.is_floating(like):
             dtype = like.dtype
+        if isinstance(a, np.ndarray) and dtype is not None:
+            a, dtype = a.astype(_supported(dtype)), None  # on the host: JAX would start a program for it
         x = jnp.asarray(a, dtype=None if dtype is None else _supported(dtype))
         return _put(x, like)
+
+    def zeros_like(self, x: Tensor) -> Tensor:
+        # an array of the host's costs less than a program that writes zeros
+        return jnp.zeros_like(x) if _device(x) is None else _put(jnp.asarray(np.zeros(x.shape, x.dtype)), x)
 
     def device(self, x: Tensor) -> str:
         devices = () if isinstance(x, jax.core.Tracer) else sorted(x.devices(), key=lambda d: d.id)
