@@ -26,7 +26,7 @@ from whence.core.passes import Passes
 from whence.core.place import Neuron, Place
 from whence.core.target import Target
 from whence.core.tree import Structure, flatten
-from whence.core.validation import batch_of, floating_leaves, positive_int, require_finite
+from whence.core.validation import all_zero, batch_of, floating_leaves, positive_int, require_finite
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _packed(
             about = "the gradient with respect to" if method.needs_gradient else "the attribution of"
             what = f"{method.name}: {about} {named}"
         require_finite(ops, what, value)
-    if not any(bool(ops.to_numpy(ops.sum(v))) or bool(ops.to_numpy(ops.any(v != 0))) for v in found.values):
+    if all(all_zero(ops, v) for v in found.values):
         warnings.warn(
             f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
             "output, a baseline equal to the input or a detached computation looks like this.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from math import isfinite
+from math import isfinite, prod
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 
 from whence.core.errors import DTypeError, NonFiniteError, ParameterError, ShapeError
 from whence.core.ops import Ops, Tensor
+
+SMALL = 2**16
+"""Arrays of so few numbers are looked at on the host: a program of the framework's costs more."""
 
 
 def positive_int(name: str, value: Any) -> None:
@@ -72,12 +75,18 @@ def require_finite(ops: Ops, what: str, x: Tensor) -> None:
     """Raise NonFiniteError naming the samples (rows) of ``x`` that hold NaN or infinity."""
     if not ops.is_floating(x):
         return
-    axes = tuple(range(1, len(ops.shape(x))))
-    # a sum is finite only if all its terms are, and costs less than asking each of them
-    if np.isfinite(ops.to_numpy(ops.sum(x, axis=axes) if axes else x)).all():
-        return
-    fine = ops.all(ops.isfinite(x), axis=axes) if axes else ops.isfinite(x)
-    bad = np.flatnonzero(~np.asarray(ops.to_numpy(fine), bool))
+    shape = ops.shape(x)
+    axes = tuple(range(1, len(shape)))
+    if prod(shape) <= SMALL:
+        fine = np.isfinite(ops.to_numpy(x)).all(axis=axes)
+        if fine.all():
+            return
+    else:
+        # a sum is finite only if all its terms are, and costs less than asking each of them
+        if np.isfinite(ops.to_numpy(ops.sum(x, axis=axes) if axes else x)).all():
+            return
+        fine = ops.to_numpy(ops.all(ops.isfinite(x), axis=axes) if axes else ops.isfinite(x))
+    bad = np.flatnonzero(~np.asarray(fine, bool))
     if len(bad):
         shown = ", ".join(str(i) for i in bad[:8]) + (", ..." if len(bad) > 8 else "")
         raise NonFiniteError(
@@ -85,6 +94,14 @@ def require_finite(ops: Ops, what: str, x: Tensor) -> None:
             received=f"NaN or infinity in sample{'s' if len(bad) > 1 else ''} {shown}",
             valid="finite numbers",
         )
+
+
+def all_zero(ops: Ops, x: Tensor) -> bool:
+    """Whether every number of ``x`` is zero."""
+    if prod(ops.shape(x)) <= SMALL:
+        return not np.any(ops.to_numpy(x))
+    # nearly always the sum tells
+    return not bool(ops.to_numpy(ops.sum(x))) and not bool(ops.to_numpy(ops.any(x != 0)))
 
 
 def positive_tolerance(value: Any) -> None:
