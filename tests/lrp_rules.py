@@ -15,7 +15,7 @@ import pytest
 import whence
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import OpCall, RuleSet, all_of, inside, is_first, kind_is
-from whence.errors import CoverageError, LayerError, ShapeError
+from whence.errors import CoverageError, LayerError, ParameterError, ShapeError
 from whence.methods.lrp_input_rules import Box, Flat
 from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma
 
@@ -137,6 +137,31 @@ class Placed(ABC):
             method = whence.LRP(composite=composite)
             one, other = (method.explain(self.function(fn), X, 1).attributions for fn in (spelled, merged))
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+    def test_relevance_at_each_layer(self) -> None:
+        x, (a, b, c) = X, self.weights()
+        out = np.maximum(2 * (x @ a), 0) @ b
+        expected = {"b": out @ c[:, 1], "c:0": (out + x) @ c[:, 1], "c:1": x @ c[:, 1]}
+        score = expected["c:0"] + expected["c:1"]
+        flat = whence.LRP(composite="epsilon_plus_flat", epsilon=1e-12)
+        for method in (whence.LRP(epsilon=1e-12), flat, whence.DeepLIFT()):
+            found = method.conservation(self.model(), X, 1)
+            np.testing.assert_allclose(found.inputs, score, rtol=1e-8)
+            np.testing.assert_allclose(found.score, score, rtol=1e-10)
+            for name, relevance in expected.items():
+                np.testing.assert_allclose(found.layers[name], relevance, rtol=1e-8)
+            # the scale behind a belongs to it where affine operations have rules
+            assert ("a" in found.layers) == isinstance(method, whence.DeepLIFT)
+            assert "c:1" in str(found) and f"{score.mean():.6g}" in str(found)
+        some = whence.LRP(epsilon=1e-12).conservation(self.model(), X, 1, layers=["b"], batch_size=1)
+        assert list(some.layers) == ["b"]
+        np.testing.assert_allclose(some.layers["b"], expected["b"], rtol=1e-8)
+        with pytest.raises(LayerError, match="nowhere"):
+            flat.conservation(self.model(), X, 1, layers=["nowhere"])
+        with pytest.raises(ParameterError, match="sequence"):
+            flat.conservation(self.model(), X, 1, layers="b")
+        with pytest.raises(ParameterError, match="layer=None"):
+            whence.DeepLIFT(layer="b").conservation(self.model(), X, 1)
 
     @abstractmethod
     def relu(self, x: Any) -> Any:

@@ -93,7 +93,23 @@ def lstm(dtype: str) -> Any:
     return whence.wrap(model, framework="jax")
 
 
-MODELS: dict[str, Callable[[str], Any]] = {"mobile": mobile, "lstm": lstm}
+def attention(dtype: str) -> Any:
+    """As ``torch_nets.Attention``."""
+    w = _cast(weights.attention(), dtype)
+
+    def model(x: Array) -> Array:
+        e = x @ w["embed"] + w["position"]
+        n = _norm(e)
+        q, k, v = n @ w["query"], n @ w["key"], n @ w["value"]
+        e = e + nn.softmax(jnp.einsum("bid,bjd->bij", q, k) / 6**0.5, -1) @ v @ w["out"]
+        h = (_norm(e) * w["factor"] + w["offset"]) @ w["up"] + w["up_b"]
+        e = e + nn.gelu(h, approximate=False) @ w["down"]
+        return e.mean(1) @ w["head"]
+
+    return whence.wrap(model, framework="jax")
+
+
+MODELS: dict[str, Callable[[str], Any]] = {"mobile": mobile, "lstm": lstm, "attention": attention}
 
 
 def tensor(array: weights.Array, dtype: str) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -12,31 +12,60 @@ from .worker import FRAMEWORKS, in_process
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "operations.md"
 HEAD = """# Operations with rules
 
-What [DeepLIFT](../methods/deep_lift.md) does with each operation, on each framework: the framework's names of the
-operations that go by a rule, *path* for the derivative averaged along the straight line, *linear* where nothing
-needs one. One small network per line, in float64; on every line the attributions add up to 1e-8 and agree between the
-frameworks.
+What [DeepLIFT](../methods/deep_lift.md) and [LRP](../methods/lrp.md) do with each operation, on each framework: the
+framework's names of the operations that go by a rule. One small network per line, in float64; on every line the
+attributions agree between the frameworks. An operation spelled out in several steps has the name of the last.
 
-The table is written by the test suite (`python -m tests.rule_nets.table`).
+The tables are written by the test suite (`python -m tests.rule_nets.table`).
+
+## DeepLIFT
+
+*Path* is the derivative averaged along the straight line, *linear* means that nothing needs a rule. On every line the
+attributions add up to 1e-8.
+
+"""
+LRP = """
+## LRP
+
+*Derivative* is the operation's own, which is the rule for what is linear, for relu and for maxima. A hard sigmoid,
+which is spelled out in JAX and TensorFlow with a constant that absorbs relevance, does not agree.
 
 """
 
 
 def page(met: Mapping[str, Mapping[str, Any]]) -> str:
     """The page for what rules met by framework and "network/method"."""
+    return (
+        HEAD
+        + _table(met, ("deep_lift",), "*linear*")
+        + LRP
+        + _table(met, ("lrp gamma", "lrp attn_lrp"), "*derivative*")
+    )
+
+
+def _table(met: Mapping[str, Mapping[str, Any]], methods: Sequence[str], neither: str) -> str:
     rows = [f"| operation | {' | '.join(FRAMEWORKS)} |", "|---" * (1 + len(FRAMEWORKS)) + "|"]
     for key in met[FRAMEWORKS[0]]:
         network, method = key.split("/")
-        if method == "deep_lift":
+        if method in methods:
             name = network.removeprefix("mlp, ").replace("mobile", "depthwise, squeeze-and-excite")
-            rows.append(f"| {name} | {' | '.join(_cell(met[framework][key]) for framework in FRAMEWORKS)} |")
-    return HEAD + "\n".join(rows) + "\n"
+            cells = (_cell(met[f][key], _dense(met[f], method)) or neither for f in FRAMEWORKS)
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
-def _cell(counts: Mapping[str, Mapping[str, int]]) -> str:
-    ruled = [f"`{name.rpartition('.')[2]}`" for name in sorted(counts["ruled"])]
+def _dense(met: Mapping[str, Any], method: str) -> Mapping[str, int]:
+    """What has a rule in the network around an operation: dense layers for LRP, where a relu has none."""
+    found: Mapping[str, int] = met["mlp, relu/lrp gamma"]["ruled"] if method == "lrp gamma" else {}
+    return found
+
+
+def _cell(counts: Mapping[str, Mapping[str, int]], around: Mapping[str, int]) -> str:
+    """What has a rule, apart from what is ``around`` an operation, and what goes by the path."""
+    met = (name for name, count in sorted(counts["ruled"].items()) if count > around.get(name, 0))
+    ruled = [f"`{name.rpartition('.')[2]}`" for name in met]
     path = [f"*path* (`{name.rpartition('.')[2]}`)" for name in sorted(counts["fallback"])]
-    return ", ".join([*ruled, *path]) or "*linear*"
+    return ", ".join([*ruled, *path])
 
 
 if __name__ == "__main__":

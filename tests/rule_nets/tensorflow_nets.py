@@ -89,7 +89,23 @@ def lstm(dtype: str) -> Any:
     return model
 
 
-MODELS: dict[str, Callable[[str], Any]] = {"mobile": mobile, "lstm": lstm}
+def attention(dtype: str) -> Any:
+    """As ``torch_nets.Attention``."""
+    w = _cast(weights.attention(), dtype)
+
+    def model(x: Tensor) -> Tensor:
+        e = x @ w["embed"] + w["position"]
+        n = _norm(e)
+        q, k, v = n @ w["query"], n @ w["key"], n @ w["value"]
+        e = e + nn.softmax(tf.matmul(q, k, transpose_b=True) / 6**0.5) @ v @ w["out"]
+        h = (_norm(e) * w["factor"] + w["offset"]) @ w["up"] + w["up_b"]
+        e = e + OPERATIONS["gelu"](h) @ w["down"]
+        return tf.reduce_mean(e, 1) @ w["head"]
+
+    return whence.wrap(model, framework="tensorflow")
+
+
+MODELS: dict[str, Callable[[str], Any]] = {"mobile": mobile, "lstm": lstm, "attention": attention}
 
 
 def tensor(array: weights.Array, dtype: str) -> Tensor:

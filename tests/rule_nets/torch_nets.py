@@ -111,7 +111,26 @@ class Lstm(nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
-MODELS: dict[str, Callable[[str], nn.Module]] = {"mobile": lambda d: Mobile(d).eval(), "lstm": lambda d: Lstm(d).eval()}
+class Attention(nn.Module):
+    """Embedding with positions, a block of attention and dense layers behind layer norms, mean, dense."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        for name, array in weights.attention().items():
+            self.register_buffer(name, torch.from_numpy(array).to(getattr(torch, dtype)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = x @ self.embed + self.position
+        n = F.layer_norm(e, (6,), eps=1e-3)
+        e = e + F.scaled_dot_product_attention(n @ self.query, n @ self.key, n @ self.value) @ self.out
+        n = F.layer_norm(e, (6,), self.factor, self.offset, eps=1e-3)
+        e = e + F.gelu(F.linear(n, self.up.T, self.up_b)) @ self.down
+        return e.mean(1) @ self.head
+
+
+MODELS: dict[str, Callable[[str], nn.Module]] = {
+    "mobile": lambda d: Mobile(d).eval(), "lstm": lambda d: Lstm(d).eval(), "attention": lambda d: Attention(d).eval(),
+}  # fmt: skip
 
 
 def tensor(array: weights.Array, dtype: str) -> Tensor:

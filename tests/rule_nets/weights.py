@@ -42,11 +42,23 @@ def lstm() -> dict[str, Array]:
     }  # fmt: skip
 
 
+def attention() -> dict[str, Array]:
+    """A block of a transformer: embedding with positions, attention, two dense layers; kernels as [inputs, outputs]."""
+    return {
+        "embed": normal(4, 6, seed=30, scale=0.6), "position": normal(6, 6, seed=31, scale=0.3),
+        "query": normal(6, 6, seed=32, scale=0.7), "key": normal(6, 6, seed=33, scale=0.7),
+        "value": normal(6, 6, seed=34, scale=0.5), "out": normal(6, 6, seed=35, scale=0.5),
+        "factor": normal(6, seed=36, scale=0.2) + 1, "offset": normal(6, seed=37, scale=0.2),
+        "up": normal(6, 9, seed=38, scale=0.5), "up_b": normal(9, seed=39, scale=0.2),
+        "down": normal(9, 6, seed=40, scale=0.4), "head": normal(6, CLASSES, seed=41, scale=0.7),
+    }  # fmt: skip
+
+
 INPUTS = {
     "mlp": normal(BATCH, FEATURES, seed=20), "mobile": normal(BATCH, 8, 8, 3, seed=21),
-    "lstm": normal(BATCH, 6, 4, seed=22),
+    "lstm": normal(BATCH, 6, 4, seed=22), "attention": normal(BATCH, 6, 4, seed=28),
 }  # fmt: skip
 BASELINES = {
     "mlp": normal(BATCH, FEATURES, seed=23, scale=0.5), "mobile": normal(BATCH, 8, 8, 3, seed=24, scale=0.3),
-    "lstm": normal(BATCH, 6, 4, seed=25, scale=0.3),
+    "lstm": normal(BATCH, 6, 4, seed=25, scale=0.3), "attention": normal(BATCH, 6, 4, seed=29, scale=0.3),
 }  # fmt: skip

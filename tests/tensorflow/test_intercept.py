@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from whence.backends.tensorflow.ops import ops
 from whence.core.backend import adapt
+from whence.core.layers import Put
 from whence.core.model import Model
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import Coverage, OpCall, RuleSet, kind_is
@@ -178,7 +179,7 @@ def test_rules_begin_at_a_layer() -> None:
     first = model.layers[1].name
 
     def leaf(run: Any, inputs: Tensor, z: Tensor) -> Tensor:
-        y, pullback = ops.vjp(lambda z: run(inputs, edits={first: lambda _: z})[0], z)
+        y, pullback = ops.vjp(lambda z: run(inputs, edits={first: Put(z)})[0], z)
         return pullback(tf.ones_like(y))[0]
 
     intercepted = adapt(model).intercept(GUIDED)

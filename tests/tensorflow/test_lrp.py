@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import whence
 from tests.lrp_rules import Placed
 
 
@@ -44,3 +45,24 @@ class TestPlaced(Placed):
 
     def relu(self, x: Any) -> Any:
         return tf.nn.relu(x)
+
+
+def test_fused_batch_normalisation_is_merged() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel, bias, head = (rng.normal(size=s).astype("float32") for s in ((2, 5, 5, 3), (3, 3, 3, 4), 4, (4, 3)))
+    factor, offset, mean, variance = (rng.uniform(0.5, 1.5, 4).astype("float32") for _ in range(4))
+
+    def fused(x: Any) -> Any:
+        z = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
+        options = {"epsilon": 1e-3, "is_training": False}
+        z = tf.compat.v1.nn.fused_batch_norm(z, factor, offset, mean, variance, **options)[0]
+        return tf.reduce_mean(tf.nn.relu(z), (1, 2)) @ head
+
+    def merged(x: Any) -> Any:
+        scale = factor / np.sqrt(variance + 1e-3)
+        z = tf.nn.conv2d(x, kernel * scale, 1, "VALID") + ((bias - mean) * scale + offset)
+        return tf.reduce_mean(tf.nn.relu(z), (1, 2)) @ head
+
+    method = whence.LRP(composite="alpha_beta")
+    one, other = (method.explain(whence.wrap(f, framework="tensorflow"), x, 1).attributions for f in (fused, merged))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

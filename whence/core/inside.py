@@ -15,6 +15,7 @@ from einops import rearrange
 
 from whence.core.accumulate import Sum, sum_dtype
 from whence.core.engine import Point, expand, identity, joined, points_of, score_and_cotangent, settled
+from whence.core.layers import Seen
 from whence.core.model import Run
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Place
@@ -47,6 +48,17 @@ def layer_gradients(ctx: Context, layers: Sequence[str], *, with_inputs: bool = 
     key = ("layer gradients", ctx.place, names, target.key)
     blocks = list(over_blocks(ctx, leaf, key, (ctx.x,), (), 1, np.ones(1), target, True))
     ctx.settle(joined(ctx.ops, [score for _, score, _ in blocks])[0], settled(ctx, target, [c for _, _, c in blocks]))
+    found = [concat(ctx.ops, [part[i].total for part, _, _ in blocks]) for i in range(2 * len(names))]
+    count = len(layers)
+    return Inside(tuple(found[:count]), tuple(found[len(names) :][:count]), tuple(found[len(names) + count :]))
+
+
+def layer_multipliers(ctx: Context, layers: Sequence[str], reference: Leaves) -> Inside:
+    """As ``layer_gradients`` with inputs, under rules that compare with a reference, which runs beside the inputs."""
+    target, names = ctx.target, (*layers, *_inputs(ctx, True))
+    leaf = _leaf(ctx.ops, ctx.place, identity, names, target, _single, beside=True)
+    key = ("layer multipliers", ctx.place, names, target.key)
+    blocks = list(over_blocks(ctx, leaf, key, (ctx.x, reference), (), 1, np.ones(1), target, True))
     found = [concat(ctx.ops, [part[i].total for part, _, _ in blocks]) for i in range(2 * len(names))]
     count = len(layers)
     return Inside(tuple(found[:count]), tuple(found[len(names) :][:count]), tuple(found[len(names) + count :]))
@@ -98,19 +110,24 @@ def _inputs(ctx: Context, wanted: bool) -> tuple[str, ...]:
 
 
 def _leaf(
-    ops: Ops, place: Place, point: Point, names: Sequence[str], target: Target, reduce: Reduce
+    ops: Ops, place: Place, point: Point, names: Sequence[str], target: Target, reduce: Reduce, beside: bool = False
 ) -> Callable[..., Any]:
     fn = target.fn
     layers = [name for name in names if not name.startswith(INPUT)]
 
     def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None) -> Any:
-        values, fixed, rows_index = points_of(ops, point, inputs, samples, draws, weights, index)
+        own = samples[:1] if beside else samples
+        values, fixed, rows_index = points_of(ops, point, inputs, own, draws, weights, index)
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
         rows = ops.shape((flat or fixed)[0])[0]
+        # the reference is that of the only point there is
+        reference = list(samples[1]) if beside else None
 
         def forward(watch: Callable[[str, Tensor], Tensor]) -> Tensor:
             points = [watch(f"{INPUT}{i}", x) if f"{INPUT}{i}" in names else x for i, x in enumerate(flat)]
-            return place.output(ops, run, fixed, points, {layer: partial(watch, layer) for layer in layers})
+            edits = {layer: Seen(partial(watch, layer)) for layer in layers}
+            found = place.output(ops, run, fixed, points, edits, reference)
+            return found[0] if beside else found
 
         output, found, pullback = ops.vjp_inside(forward)
         score, chosen, cotangent = score_and_cotangent(ops, output, rows, fn, rows_index)

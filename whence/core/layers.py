@@ -30,6 +30,16 @@ class Put:
         return self.value
 
 
+class Seen:
+    """An edit that gives back the value that it is given, and lets it be differentiated by."""
+
+    def __init__(self, watch: Callable[[Tensor], Tensor]) -> None:
+        self.watch = watch
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return self.watch(value)
+
+
 @dataclass(frozen=True)
 class Within:
     """Layers whose calls are run inside a ``scope(name)``, by which operations know the layers that they run in."""

@@ -20,7 +20,7 @@ KINDS: Mapping[str, str] = {
     "relu": "max(x, 0), however it is written",
     "elementwise": "a function of one tensor, value by value, composed of any number of steps: gelu, x * sigmoid(x)",
     "linear": "linear in the data: sums, reshapes, means, gathers, products with constants",
-    "affine": "a matrix product or convolution with constant weights, and its bias",
+    "affine": "a product or convolution with constant weights, and constants that scale or shift its output",
     "mul": "a product of two data tensors",
     "matmul": "a matrix product of two data tensors",
     "conv": "a convolution of two data tensors",
@@ -44,7 +44,9 @@ class OpCall(ABC):
 
     ``data`` says which inputs depend on the attributed input. ``ref_inputs`` and ``ref_outputs`` are the same
     operation's values for the reference input, None where no reference was run. ``params["kinked"]`` says of an
-    elementwise operation that its derivative jumps somewhere.
+    elementwise operation that its derivative jumps somewhere. Of an affine one ``params["conv"]`` says whether it
+    convolves, ``params["bias"]`` and ``params["scale"]`` which inputs shift and scale its output; of a product or
+    quotient ``params["statistic"]`` says which of its data is a statistic of a normalisation.
     """
 
     kind: str
@@ -208,7 +210,9 @@ class Coverage:
         """Enter one operation; under strict rules, what keeps its derivative and is not linear counts as uncovered."""
         uncovered = rule is None and rules.strict and kind not in rules.exact
         into = self.fallback if uncovered or (rule is not None and rule is rules.fallback) else self.ruled
-        (self.plain if rule is None and not uncovered else into)[name] += 1
+        # a rule that only hands things on is none, and says so
+        is_plain = (rule is None and not uncovered) or not getattr(rule, "counts", True)
+        (self.plain if is_plain else into)[name] += 1
 
     def require(self, rules: RuleSet) -> None:
         """Raise unless some rule was applied: a rule method never returns the plain gradient silently."""

@@ -7,18 +7,23 @@ Lee 2017, arXiv 1705.07874, section 4.2). The rules are in ``deep_lift_rules``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from whence.core import baselines, replacement
 from whence.core.context import Context
+from whence.core.errors import ParameterError
+from whence.core.inside import layer_multipliers
 from whence.core.method import Attribution, Method
 from whence.core.ops import Tensor
 from whence.core.propagation import Propagated, from_references
 from whence.core.rule import RuleSet
 from whence.core.tree import flatten
 from whence.core.validation import positive_int
+from whence.methods.conservation import Conserving, Relevance, arrives, sums
 from whence.methods.deep_lift_rules import RESCALE
 
 
@@ -28,7 +33,7 @@ def the_baseline(x: Tensor, baseline: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class DeepLIFT(Method):
+class DeepLIFT(Conserving):
     """DeepLIFT with the rescale rule: attributions ``[B, ...]`` that sum to the score's change from the baseline.
 
     Works on operations, so that functional and reused nonlinearities, gelu, softmax, attention and normalisation count
@@ -43,6 +48,23 @@ class DeepLIFT(Method):
 
     baseline: Any = "zeros"
     strict: bool = False
+
+    def relevance(self, ctx: Context, layers: Sequence[str]) -> Relevance:
+        if self.layer is not None:
+            raise ParameterError("conservation", received=f"DeepLIFT at layer {self.layer!r}", valid="layer=None")
+        ops, x0 = ctx.ops, baselines.at_place(ctx, self.baseline)
+        found = layer_multipliers(ctx.under(_rules(self.strict)), layers, x0)
+        inputs = list(ctx.inputs)
+        for leaf, value in zip(ctx.place.leaves, x0, strict=True):
+            inputs[leaf] = value
+        references = ctx.activations(tuple(inputs), layers) if layers else []
+        at_layers = [
+            sums(ops, (a - a0) * m) if arrives(ops, m) else None
+            for a, a0, m in zip(found.activations, references, found.gradients, strict=True)
+        ]
+        contributions = tuple((x - b) * m for x, b, m in zip(ctx.x, x0, found.inputs, strict=True))
+        change = ops.to_numpy(ctx.score).astype(np.float64) - ops.to_numpy(ctx.score_of(x0)).astype(np.float64)
+        return Relevance(at_layers, contributions, change)
 
     def compute(self, ctx: Context) -> Attribution:
         samples = (ctx.x, baselines.at_place(ctx, self.baseline))

@@ -16,17 +16,19 @@ import numpy as np
 from whence.core.context import Context
 from whence.core.engine import grad_over_points, identity
 from whence.core.errors import ParameterError
-from whence.core.method import Attribution, Method
+from whence.core.inside import layer_gradients
+from whence.core.method import Attribution
 from whence.core.ops import Ops, Tensor
 from whence.core.rule import Matcher, Rule, RuleSet
 from whence.core.validation import non_negative, one_of
+from whence.methods.conservation import Conserving, Relevance, arrives, sums
 from whence.methods.gradient import input_times
 from whence.methods.lrp_composites import COMPOSITES, EXACT, OTHERS
-from whence.methods.lrp_input_rules import from_the_input, has_direct
+from whence.methods.lrp_input_rules import AnyEarly, from_the_input, has_direct, nothing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class LRP(Method):
+class LRP(Conserving):
     """Relevance ``[B, ...]`` of the inputs for the score, by rules on operations.
 
     What does not arrive is in ``provenance.notes["absorbed"]``, per sample: relevance of biases, for the most part.
@@ -75,6 +77,23 @@ class LRP(Method):
             found = RuleSet(f"lrp_{self.composite}", rules, exact=EXACT, strict=self.strict)
         return replace(found, rules=from_the_input(found.rules)) if has_direct(found.rules) else found
 
+    def relevance(self, ctx: Context, layers: Sequence[str]) -> Relevance:
+        rules, ops = self.rules, ctx.ops
+        under = ctx.under(rules)
+        found = layer_gradients(under, layers, with_inputs=True)
+        ctx.settle(under.score, under.target)
+        direct = has_direct(rules.rules)
+        behind = found.gradients
+        if direct:
+            # before the first layers derivatives are relevance already: there a stop at these cuts them off
+            behind = layer_gradients(ctx.under(_stopped(rules)), layers, with_inputs=True).gradients
+        at_layers: list[Any] = []
+        for a, g, late in zip(found.activations, found.gradients, behind, strict=True):
+            r = a * g if arrives(ops, late) else g
+            at_layers.append(sums(ops, r) if arrives(ops, g) else None)
+        inputs = found.inputs if direct else tuple(x * g for x, g in zip(ctx.x, found.inputs, strict=True))
+        return Relevance(at_layers, inputs, ops.to_numpy(under.score).astype(np.float64))
+
     def compute(self, ctx: Context) -> Attribution:
         rules = self.rules
         under = ctx.under(rules)
@@ -83,6 +102,11 @@ class LRP(Method):
         found = grad_over_points(under, identity, samples=(ctx.x,), draws=(), count=1, term=term).total
         ctx.settle(under.score, under.target)
         return Attribution(found, notes={"absorbed": _absorbed(ctx.ops, under.score, found)})
+
+
+def _stopped(rules: RuleSet) -> RuleSet:
+    """The same, with nothing handed back past the first layers."""
+    return replace(rules, name=f"{rules.name}, stopped", rules=((AnyEarly(), nothing), *rules.rules))
 
 
 def _pairs(overrides: Any) -> tuple[tuple[Matcher, Rule], ...]:
@@ -120,5 +144,5 @@ def _nested(value: Any) -> Any:
 
 def _absorbed(ops: Ops, score: Tensor, relevance: Sequence[Tensor]) -> list[float]:
     """The score less the relevance of all inputs, per sample: what stayed with biases and in denominators."""
-    sums = [ops.to_numpy(r).astype(np.float64).reshape(len(r), -1).sum(axis=1) for r in relevance]
-    return [float(v) for v in ops.to_numpy(score).astype(np.float64) - np.sum(sums, axis=0)]
+    arrived = np.sum([sums(ops, r) for r in relevance], axis=0)
+    return [float(v) for v in ops.to_numpy(score).astype(np.float64) - arrived]

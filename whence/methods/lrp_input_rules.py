@@ -137,13 +137,24 @@ class _Entering:
 
 
 @dataclass(frozen=True)
-class _AnyEarly:
+class AnyEarly:
     """Matches what the attributed input goes into past no affine operation."""
 
     places: ClassVar[bool] = True
 
     def __call__(self, op: OpCall) -> bool:
         return bool(op.early) and op.kind != "discrete"
+
+
+@dataclass(frozen=True)
+class _HandingOn:
+    """A rule that does not count as one in the coverage."""
+
+    rule: Rule
+    counts: ClassVar[bool] = False
+
+    def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        return self.rule(ops, op, cotangents)
 
 
 def passed(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -170,6 +181,12 @@ def refused(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     )
 
 
+def nothing(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
+    """No relevance to what no affine operation comes before."""
+    found = op.vjp(op.inputs, cotangents)
+    return tuple(ops.zeros_like(op.inputs[i]) if i in op.early else g for i, g in enumerate(found))
+
+
 def has_direct(rules: Sequence[tuple[Matcher, Rule]]) -> bool:
     """Whether some rule hands back relevance itself."""
     return any(getattr(rule, "direct", False) for _, rule in rules)
@@ -178,11 +195,11 @@ def has_direct(rules: Sequence[tuple[Matcher, Rule]]) -> bool:
 def from_the_input(rules: Sequence[tuple[Matcher, Rule]]) -> tuple[tuple[Matcher, Rule], ...]:
     """Rules with which the cotangent of the attributed input is its relevance, those of first layers among them."""
     before: tuple[tuple[Matcher, Rule], ...] = (
-        (_Before(("elementwise", "relu", "stop_gradient")), passed),
-        (_Before(("linear",)), shared),
-        (_Before(("max_pool", "max", "min", "select")), derivative),
+        (_Before(("elementwise", "relu", "stop_gradient")), _HandingOn(passed)),
+        (_Before(("linear",)), _HandingOn(shared)),
+        (_Before(("max_pool", "max", "min", "select")), _HandingOn(derivative)),
         (_Before(tuple(KINDS.keys() - {"affine", "discrete"})), refused),
     )
-    early = _AnyEarly()
+    early = AnyEarly()
     entering = ((all_of(early, m), r if getattr(r, "direct", False) else _Entering(r)) for m, r in rules)
-    return (*before, *entering, (early, _Entering(derivative)), *rules)
+    return (*before, *entering, (early, _HandingOn(_Entering(derivative))), *rules)

@@ -77,8 +77,8 @@ class Composites:
 
     # -- elementwise ---------------------------------------------------------------------------------------------
     def _elementwise(self, step: Step) -> Step | None:
-        name = step.name
-        if (name not in VALUE_BY_VALUE and step.kind != "elementwise") or not step.data or len(step.outputs) != 1:
+        is_by_value = step.name in VALUE_BY_VALUE or step.kind == "elementwise" or step.is_seen
+        if not is_by_value or not step.data or len(step.outputs) != 1:
             return None
         data = [step.inputs[i] for i in step.data]
         if any(self.avals[slot].shape != self.avals[step.outputs[0]].shape for slot in data):
@@ -159,6 +159,8 @@ class Composites:
         if step.name not in STEPS or len(step.data) != 1 or (step.name in ("sub", "div") and step.data != (0,)):
             return None
         x, before = step.inputs[step.data[0]], self.made_by.get(step.inputs[step.data[0]])
+        while before is not None and before.is_seen:
+            before = self.made_by.get(before.inputs[0])
         grows = self.avals[x].shape != self.avals[step.outputs[0]].shape
         return None if before is None or grows else (before, (step.name, step.inputs[1 - step.data[0]]))
 

@@ -19,7 +19,7 @@ from whence.backends.jax.ops import JaxOps, ops
 from whence.backends.jax.program import Edited, Program, RuleOf, trace
 from whence.backends.jax.static import Static
 from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
-from whence.core.layers import LayerCalls, Put, split_call
+from whence.core.layers import LayerCalls, Put, Seen, split_call
 from whence.core.model import CompiledStore, Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
 from whence.core.rule import RuleSet
@@ -132,8 +132,9 @@ class JaxModel(Model):
             return layer if layer in calls.wanted or calls.every else None
 
         def traced() -> Program:
-            replaced = [name for name, edit in calls.edits.items() if isinstance(edit, Put)]
-            edited = Edited(*(frozenset(split_call(name)[0] for name in names) for names in (calls.edits, replaced)))
+            kinds = (object, Put, Seen)
+            by_kind = ([name for name, edit in calls.edits.items() if isinstance(edit, kind)] for kind in kinds)
+            edited = Edited(*(frozenset(split_call(name)[0] for name in names) for names in by_kind))
             data = [i >= n_state for i in range(len(args))]
             return trace(forward, args, data, mark=wanted, edited=edited, rule_of=rule_of)
 

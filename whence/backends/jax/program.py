@@ -138,10 +138,14 @@ def trace(
 
 
 class Edited(NamedTuple):
-    """Layers with an edit, which carry data on; of some the output is replaced, whatever came before."""
+    """Layers with an edit, which carry data on.
+
+    Of some the output is ``replaced``, whatever came before; of some it is ``seen``, and goes on as it is.
+    """
 
     all: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
 
 
 class _Builder:
@@ -151,7 +155,7 @@ class _Builder:
         self, mark: Callable[[str], str | None], edited: Edited, rule_of: RuleOf | None, layers: tuple[str, ...] = ()
     ) -> None:
         self.mark, self.rule_of, self.layers = mark, rule_of, layers
-        self.edited, self.replaced = edited
+        self.edited, self.replaced, self.seen = edited
         self.program = Program()
         self.avals: list[Any] = []
         self.data: set[Slot] = set()
@@ -267,6 +271,7 @@ class _Builder:
             step.statistic = self.statistics.operand(found, of_data)
         if name == "name":
             step.mark = self.mark(equation.params["name"])
+            step.is_seen = step.mark in self.seen
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
             whole = self.composites.look(step)

@@ -31,6 +31,8 @@ class Step:
     statistic: int | None = None
     """The operand of a product or quotient that is a statistic of a normalisation."""
     mark: str | None = None
+    is_seen: bool = False
+    """Whether a mark hands on the value that it is given."""
     rule: Rule | None = None
     bodies: tuple[Any, ...] = ()
     """Programs of a loop's body or of branches, where some operation in them has a rule."""

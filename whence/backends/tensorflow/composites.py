@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from whence.backends.tensorflow.kinds import KINKED, VALUE_BY_VALUE, kind_of
+from whence.backends.tensorflow.marks import SEEN, edit_of
 from whence.core.folding import scale_and_bias
 from whence.core.pointwise import Pointwise
 from whence.core.statistics import Statistics
@@ -52,7 +53,8 @@ def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Comp
         if spelled is not None and spelled.inputs[0].name in reached:
             found[operation.name] = spelled
         depends = [x for x in operation.inputs if x.name in reached]
-        if operation.type not in VALUE_BY_VALUE or not depends or _shapes(depends) != _shapes(operation.outputs):
+        by_value = operation.type in VALUE_BY_VALUE and not _is_edited(operation)
+        if not by_value or not depends or _shapes(depends) != _shapes(operation.outputs):
             continue
         root = pointwise.root([x.name for x in depends], lambda name: tensors[name].dtype.is_floating)
         if not isinstance(root, str):
@@ -83,6 +85,19 @@ def _of_softmax(last: Any) -> Composite | None:
     return None
 
 
+class Scaling(NamedTuple):
+    """A step of ``core.folding``; a variance is divided by as its root, channels may be followed by other axes."""
+
+    name: str
+    variance_epsilon: float | None = None
+    axes_behind: int = 0
+
+    def constant(self, c: Any) -> Any:
+        """The constant as the step takes it."""
+        c = c if self.variance_epsilon is None else tf.sqrt(c + self.variance_epsilon)
+        return tf.reshape(c, (-1, *(1,) * self.axes_behind)) if self.axes_behind else c
+
+
 @dataclass(frozen=True)
 class Folded(Composite):
     """A product z and what scales or shifts it by constants, z S + T.
@@ -90,26 +105,29 @@ class Folded(Composite):
     ``inputs`` are those of the product, the data first, and then the constants of ``steps``.
     """
 
-    steps: Sequence[str] = ()
+    steps: Sequence[Scaling] = ()
 
     def constants(self, values: Sequence[Any]) -> list[Any]:
         """S, if there is one, and T."""
         given = values[len(values) - len(self.steps) :]
-        return [c for c in scale_and_bias(list(zip(self.steps, given, strict=True))) if c is not None]
+        taken = [(step.name, step.constant(c)) for step, c in zip(self.steps, given, strict=True)]
+        return [c for c in scale_and_bias(taken) if c is not None]
 
 
 def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
     """What scales or shifts a product with constant weights, batch normalisation for one, as part of it."""
-    steps: list[tuple[str, Any]] = []
+    steps: list[tuple[Scaling, Any]] = []
     passed, at = [last], _scaling(last, reached)
     while at is not None:
-        x, steps = at[0], [at[1], *steps]
+        x, steps = at[0], [*at[1], *steps]
+        while edit_of(x.op) is not None and not _is_edited(x.op):
+            x = x.op.inputs[0]
         data = [i for i, y in enumerate(x.op.inputs) if y.name in reached]
         if data and kind_of(x.op, data)[0] == "affine":
             root = x.op.inputs[data[0]]
             inputs = (root, *(w for w in x.op.inputs if w.name != root.name))
             names, constants = zip(*steps, strict=True)
-            is_scaled = bool({"mul", "div"} & set(names))
+            is_scaled = bool({"mul", "div"} & {step.name for step in names})
             params = {"conv": "Conv" in x.op.type, "scale": len(inputs) if is_scaled else None,
                       "bias": len(inputs) + is_scaled}  # fmt: skip
             return Folded("affine", (x.op, *passed), (*inputs, *constants), params, steps=names)
@@ -117,19 +135,36 @@ def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
     return None
 
 
-def _scaling(operation: Any, reached: Collection[str]) -> tuple[Any, tuple[str, Any]] | None:
-    """The value that an operation scales or shifts by a constant, and how."""
+def _is_edited(operation: Any) -> bool:
+    """Whether another value may come in the operation's place."""
+    edit = edit_of(operation)
+    return edit is not None and edit.kind != SEEN
+
+
+def _scaling(operation: Any, reached: Collection[str]) -> tuple[Any, list[tuple[Scaling, Any]]] | None:
+    """The value that an operation scales or shifts by constants, and how."""
     name = _STEPS.get(operation.type)
     data = [i for i, x in enumerate(operation.inputs) if x.name in reached]
-    if name is None or len(data) != 1 or (name in ("sub", "div") and data != [0]):
+    if name is None or len(data) != 1 or (name in ("sub", "div", "norm") and data != [0]):
         return None
-    if operation.type == "BiasAdd" and operation.get_attr("data_format") == b"NCHW":
+    x, *constants = (operation.inputs[data[0]], *(y for i, y in enumerate(operation.inputs) if i != data[0]))
+    if _shapes([x]) != _shapes(operation.outputs[:1]):
         return None
-    x, constant = operation.inputs[data[0]], operation.inputs[1 - data[0]]
-    return (x, (name, constant)) if _shapes([x]) == _shapes(operation.outputs) else None
+    formatted = operation.type in ("BiasAdd", "FusedBatchNormV3")
+    behind = x.shape.rank - 2 if formatted and operation.get_attr("data_format").startswith(b"NC") else 0
+    if name != "norm":
+        return x, [(Scaling(name, axes_behind=behind), constants[0])]
+    if operation.get_attr("is_training"):
+        return None
+    factor, offset, mean, variance = constants
+    root = Scaling("div", operation.get_attr("epsilon"), behind)
+    steps = [("sub", mean), ("mul", factor), ("add", offset)]
+    found = [(Scaling(step, axes_behind=behind), constant) for step, constant in steps]
+    return x, [found[0], (root, variance), *found[1:]]
 
 
-_STEPS = {"BiasAdd": "add", "AddV2": "add", "Add": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div", "Div": "div"}
+_STEPS = {"BiasAdd": "add", "AddV2": "add", "Add": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div", "Div": "div",
+          "FusedBatchNormV3": "norm"}  # fmt: skip
 
 
 def _summed(kind: str, *steps: Any) -> Composite | None:

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from whence.backends.tensorflow.composites import Composite
 from whence.backends.tensorflow.kinds import kind_of
+from whence.backends.tensorflow.marks import PUT, SCOPE, edit_of
 from whence.core.errors import CapabilityError
 
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
 LOOPS = ("While", "StatelessWhile")
-SCOPE = "whence_layer_"
-"""Begins the name of a layer's scope, its number follows."""
 
 
 class Where(NamedTuple):
@@ -37,7 +36,8 @@ def reached_from(graph: Any, order: Sequence[Any], data: Sequence[bool]) -> set[
     """Names of the tensors that depend on the inputs marked in ``data``."""
     names = {x.name for x, depends in zip(graph.inputs, data, strict=True) if depends}
     for operation in order:
-        if operation.type not in _SIZES and any(x.name in names for x in operation.inputs):
+        reaches = any(x.name in names for x in operation.inputs) or edit_of(operation) is not None
+        if operation.type not in _SIZES and reaches:
             names.update(x.name for x in operation.outputs)
     return names
 
@@ -46,14 +46,16 @@ _SIZES = ("Shape", "ShapeN", "Size", "Rank", "TensorListReserve", "TensorListEle
 """Operations that look at how large a tensor is, not at what it holds."""
 
 
-def ordered(graph: Any, found: Mapping[str, Composite] | None = None) -> list[Any]:
+def ordered(graph: Any, found: Mapping[str, Composite] | None = None, also: Sequence[Any] = ()) -> list[Any]:
     """The operations that the outputs are made from, each after its inputs, or those of the composite it completes.
+
+    ``also`` names further ones.
 
     The graph's own order will not do: a loop that was differentiated before has inputs that were made after it.
     """
     order: list[Any] = []
     seen: set[str] = set()
-    waiting = [(x.op, False) for x in graph.outputs]
+    waiting = [(operation, False) for operation in (*also, *(x.op for x in graph.outputs))]
     while waiting:
         operation, has_inputs = waiting.pop()
         if has_inputs:
@@ -61,8 +63,20 @@ def ordered(graph: Any, found: Mapping[str, Composite] | None = None) -> list[An
         elif operation.name not in seen:
             seen.add(operation.name)
             waiting.append((operation, True))
-            waiting.extend((x.op, False) for x in (found or {}).get(operation.name, operation).inputs)
+            waiting.extend((x.op, False) for x in inputs_of((found or {}).get(operation.name, operation)))
     return order
+
+
+def inputs_of(operation: Any) -> Sequence[Any]:
+    """What an operation or composite reads: nothing where another value comes in its place."""
+    found: Sequence[Any] = () if not isinstance(operation, Composite) and _is_put(operation) else operation.inputs
+    return found
+
+
+def _is_put(operation: Any) -> bool:
+    """Whether another value comes in the operation's place."""
+    edit = edit_of(operation)
+    return edit is not None and edit.kind == PUT
 
 
 def behind_affine(graph: Any, order: Sequence[Any], reached: set[str], late: Sequence[bool]) -> set[str]:
@@ -71,7 +85,7 @@ def behind_affine(graph: Any, order: Sequence[Any], reached: set[str], late: Seq
     for operation in order:
         depends = [x.name in reached for x in operation.inputs]
         behind = [x.name in names for x in operation.inputs]
-        if any(depends) and operation.outputs[0].name not in names:
+        if any(depends) and operation.outputs[0].name not in names and not _is_put(operation):
             after = _late_outputs(graph, operation, depends, behind)
             names.update(x.name for x, is_late in zip(operation.outputs, after, strict=False) if is_late)
     return names

@@ -20,10 +20,12 @@ from whence.backends.tensorflow.flow import (
     behind_affine,
     branches,
     function,
+    inputs_of,
     late_in_loop,
     ordered,
     reached_from,
 )
+from whence.backends.tensorflow.marks import edit_of
 from whence.core.ops import Tensor
 
 Values = Sequence[Tensor]
@@ -38,6 +40,9 @@ class Visit(Protocol):
         self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...], where: Where
     ) -> Both:
         """Emit an operation or composite; ``data`` are the floating inputs that depend on the attributed input."""
+
+    def edit(self, number: int, value: Tensor, value0: Tensor) -> Both:
+        """What an edit makes of a layer's output, and that of the reference of the output there."""
 
     def wants(self, composite: Composite, where: Where) -> bool:
         """Whether the composite is visited, and not the operations that it stands for."""
@@ -65,13 +70,15 @@ def emit_graph(
         return Where([x.name in late for x in whole.inputs], where.at(whole), statistic)
 
     found = {name: whole for name, whole in composites(order, reached).items() if visit.wants(whole, here(whole))}
-    for operation in ordered(graph, found):
+    # a composite may reach past a layer's output, which is looked at none the less
+    edited = [operation for operation in order if edit_of(operation) is not None]
+    for operation in ordered(graph, found, edited):
         if operation.outputs[0].name in values:
             continue
         whole = found.get(operation.name, operation)
-        given = [values[x.name] for x in whole.inputs]
+        given = [values[x.name] for x in inputs_of(whole)]
         differs = any(x.name in values0 for x in whole.inputs)
-        given0 = [values0.get(x.name, values[x.name]) for x in whole.inputs] if differs else None
+        given0 = [values0.get(x.name, values[x.name]) for x in inputs_of(whole)] if differs else None
         depends = [x.name in reached for x in whole.inputs]
         ys, ys0 = _emit_any(graph, whole, given, given0, depends, visit, here(whole))
         # a call that was differentiated before has outputs that are for its derivative only
@@ -117,6 +124,11 @@ def _emit_any(
 
     if isinstance(operation, Composite):
         return visit(operation, inputs, inputs0, (0,), where)
+    edit = edit_of(operation)
+    if edit is not None:
+        # one that puts a value does not read what it is given
+        value = inputs[0] if inputs else None
+        return visit.edit(edit.number, value, inputs0[0] if inputs0 else value)
     if operation.type in CALLS:
         return emit_graph(inside("f"), inputs, depends, visit, inputs0, where)
     if operation.type in BRANCHES:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Self
 
 import tensorflow as tf
 
 from whence.backends.tensorflow.composites import Composite, Folded
-from whence.backends.tensorflow.flow import SCOPE, Where
+from whence.backends.tensorflow.flow import Where
 from whence.backends.tensorflow.gradient import pull, with_pullback
 from whence.backends.tensorflow.graph import Both, Values, emit, emit_graph, has_custom_gradient
 from whence.backends.tensorflow.kinds import kind_of
+from whence.backends.tensorflow.marks import SCOPE, marked
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
@@ -103,9 +105,11 @@ class InterceptedModel(TensorflowModel):
         leaves0 = [] if reference is None else flatten(reference.inputs)[0]
         replaced = {} if reference is None else dict(reference.edits or {})
 
+        marks = {name: partial(marked, edit, i) for i, (name, edit) in enumerate((edits or {}).items())}
+
         def forward(*leaves: Tensor) -> list[Tensor]:
             within = Within(self.rules.layers, self._scope)
-            output, tapped = self.inner.run(structure.unflatten(leaves), edits=edits, taps=taps, within=within)
+            output, tapped = self.inner.run(structure.unflatten(leaves), edits=marks, taps=taps, within=within)
             return [output, *(tapped[name] for name in taps)]
 
         def emitted(*both: Tensor) -> list[Tensor]:
@@ -134,13 +138,11 @@ class InterceptedModel(TensorflowModel):
         shapes = [tf.TensorSpec(x.shape, x.dtype) for x in leaves]
         traced = tf.function(forward, autograph=False).get_concrete_function(*shapes)
         captured = traced.captured_inputs
-        # an edit brings in tensors of the graph around, which may depend on what is attributed; weights are eager
-        data = [True] * len(leaves) + [not isinstance(x, tf.__internal__.EagerTensor) for x in captured]
+        data = [True] * len(leaves) + [False] * len(captured)
         coverage = Coverage()
-        beside = None if leaves0 is None else [*leaves0, *_captured_beside(captured, edits, edits0)]
-        outputs, outputs0 = emit_graph(
-            traced.graph, [*leaves, *captured], data, _Visitor(self.rules, coverage), beside
-        )
+        beside = None if leaves0 is None else [*leaves0, *captured]
+        visitor = _Visitor(self.rules, coverage, edits, None if leaves0 is None else edits0)
+        outputs, outputs0 = emit_graph(traced.graph, [*leaves, *captured], data, visitor, beside)
         coverage.require(self.rules)
         self._seen.coverage = coverage
         return [*outputs, *(outputs0 or ())]
@@ -188,18 +190,20 @@ class InterceptedModel(TensorflowModel):
             yield self
 
 
-def _captured_beside(captured: Values, edits: Mapping[str, Edit], edits0: Mapping[str, Edit]) -> list[Tensor]:
-    """What the reference has for tensors that the edits brought in from the graph around."""
-    # an edit that replaces a value does not read what it is given
-    replaced = {id(edit(None)): edits0[name](None) for name, edit in edits.items() if name in edits0}
-    return [replaced.get(id(x), x) for x in captured]
-
-
 class _Visitor:
     """Emits each operation with its rule, and counts it."""
 
-    def __init__(self, rules: RuleSet, coverage: Coverage) -> None:
+    def __init__(
+        self, rules: RuleSet, coverage: Coverage, edits: Mapping[str, Edit], edits0: Mapping[str, Edit] | None
+    ) -> None:
         self.rules, self.coverage = rules, coverage
+        self.edits = list(edits.values())
+        self.edits0 = None if edits0 is None else [edits0.get(name) for name in edits]
+
+    def edit(self, number: int, value: Tensor, value0: Tensor) -> Both:
+        edit0 = None if self.edits0 is None else self.edits0[number]
+        beside = None if self.edits0 is None else [value0 if edit0 is None else edit0(value0)]
+        return [self.edits[number](value)], beside
 
     def wants(self, composite: Composite, where: Where) -> bool:
         unseen: Any = SimpleNamespace(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from whence.backends.torch.kinds import canonical
 from whence.backends.torch.pointwise import Key, key_of
 from whence.backends.torch.recorded import Call, TorchOp
 from whence.core.folding import scale_and_bias
@@ -43,6 +44,12 @@ class AffineOps:
         self._met[key_of(output)] = self._completed.pop(id(op), _Product(call, op))
         self._held.append(output)
 
+    def add_copy(self, output: Tensor, of: Tensor) -> None:
+        """A copy counts as what it is of."""
+        if key_of(of) in self._met:
+            self._met[key_of(output)] = self._met[key_of(of)]
+            self._held.append(output)
+
     def completed(self, name: str, call: Call, at: int) -> tuple[TorchOp, Sequence[Tensor]] | None:
         """The call as the affine operation whose output ``call.tensors[at]`` it scales or shifts, and its inputs."""
         x = call.tensors[at]
@@ -51,11 +58,16 @@ class AffineOps:
         if before is None or steps is None:
             return None
         product, own = before.call, before.op.params.get("bias")
-        bias = None if own is None else _per_channel(product.tensors[own], before.op.params["conv"], x)
+        spatial = product.tensors[1].ndim - 2 if before.op.params["conv"] else 0
+        bias = None if own is None else product.tensors[own].reshape(-1, *(1,) * spatial)
         found = _Product(product, before.op, (*before.steps, *steps))
         scale, bias = scale_and_bias(found.steps, bias)
+        tensors = list(product.tensors)
+        weight = None if scale is None else _scaled(product, scale)
+        if weight is not None:
+            tensors[1], scale = weight, None
         constants = [torch.as_tensor(c, dtype=x.dtype, device=x.device) for c in (scale, bias) if c is not None]
-        kept = [i for i in range(len(product.tensors)) if i != own]
+        kept = [i for i in range(len(tensors)) if i != own]
 
         nothing = None if own is None else torch.zeros_like(product.tensors[own])
         # the data are not kept, since that would keep what the function is for
@@ -66,12 +78,25 @@ class AffineOps:
             z = function(*(given.get(i, nothing) for i in range(count)))
             return (z * tensors[-2] + tensors[-1] if is_scaled else z + tensors[-1],)
 
-        inputs = (*(product.tensors[i] for i in kept), *constants)
+        inputs = (*(tensors[i] for i in kept), *constants)
         data = tuple(i for i, t in enumerate(inputs) if t.requires_grad)
         params = {**before.op.params, "bias": len(inputs) - 1, "scale": None if scale is None else len(inputs) - 2}
         op = TorchOp("affine", before.op.name, params, data, run, layers=before.op.layers)
         self._completed[id(op)] = found
         return op, inputs
+
+
+def _scaled(product: Call, scale: Any) -> Tensor | None:
+    """The weight times a scale of one number per output, None where it is none: one operation less for the rules."""
+    name, weight = canonical(product.function), product.tensors[1]
+    if name not in ("linear", "conv1d", "conv2d", "conv3d"):
+        return None
+    scale = torch.as_tensor(scale, dtype=weight.dtype, device=weight.device)
+    behind = weight.ndim - 2
+    is_per_output = scale.ndim > behind and scale.numel() == scale.shape[-1 - behind] == weight.shape[0]
+    if scale.numel() != 1 and not is_per_output:
+        return None
+    return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
 
 
 def _steps(name: str, call: Call, x: Tensor) -> list[tuple[str, Any]] | None:
@@ -94,9 +119,5 @@ def _norm(call: Call, x: Tensor) -> list[tuple[str, Any]]:
     given: Mapping[str, Any] = {**dict(zip(_NORM, call.args, strict=False)), **call.kwargs}
     deviation = torch.sqrt(given["running_var"] + given.get("eps", 1e-5))
     steps = (("sub", given["running_mean"]), ("div", deviation), ("mul", given["weight"]), ("add", given["bias"]))
-    return [(name, _per_channel(c, True, x)) for name, c in steps if c is not None]
-
-
-def _per_channel(constant: Tensor, channels_first: bool, x: Tensor) -> Tensor:
-    """One number per channel as it broadcasts to x, whose channels are second where they are not last."""
-    return constant.reshape(-1, *(1,) * (x.ndim - 2)) if channels_first else constant
+    channels = (-1, *(1,) * (x.ndim - 2))
+    return [(name, c.reshape(channels)) for name, c in steps if c is not None]

@@ -155,6 +155,8 @@ class _Intercept(TorchFunctionMode):
             self.lineage.add(output)
         if self.affine is not None and op.kind == "affine":
             self.affine.add(output, call, op)
+        elif self.affine is not None and name == "clone":
+            self.affine.add_copy(output, call.tensors[0])
         if root is not None and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
         return output
