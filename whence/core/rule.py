@@ -21,6 +21,7 @@ KINDS: Mapping[str, str] = {
     "elementwise": "a function of one tensor, value by value, composed of any number of steps: gelu, x * sigmoid(x)",
     "linear": "linear in the data: sums, reshapes, means, gathers, products with constants",
     "affine": "a product or convolution with constant weights, and constants that scale or shift its output",
+    "activated": "an affine operation and an elementwise function of what it gives, as one of two steps",
     "mul": "a product of two data tensors",
     "matmul": "a matrix product of two data tensors",
     "conv": "a convolution of two data tensors",
@@ -65,6 +66,11 @@ class OpCall(ABC):
     """
     layers: tuple[str, ...] = ()
     """The layers it runs in, outermost first, among those that the rule set names."""
+
+    @property
+    def steps(self) -> tuple[OpCall, ...]:
+        """The affine operation and the elementwise one of which an ``"activated"`` one consists, at their inputs."""
+        return ()
 
     @abstractmethod
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -195,7 +201,8 @@ class RuleSet:
         for matches, rule in self.rules:
             if matches(op):
                 return rule
-        return None if op.kind in self.exact else self.fallback
+        # without a rule for the two as one, each goes by its own
+        return None if op.kind in (*self.exact, "activated") else self.fallback
 
 
 @dataclass

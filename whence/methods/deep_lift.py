@@ -7,7 +7,7 @@ Lee 2017, arXiv 1705.07874, section 4.2). The rules are in ``deep_lift_rules``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -22,9 +22,12 @@ from whence.core.ops import Tensor
 from whence.core.propagation import Propagated, from_references
 from whence.core.rule import RuleSet
 from whence.core.tree import flatten
-from whence.core.validation import positive_int
+from whence.core.validation import one_of, positive_int
 from whence.methods.conservation import Conserving, Relevance, arrives, sums
 from whence.methods.deep_lift_rules import RESCALE
+from whence.methods.reveal_cancel import REVEAL_CANCEL
+
+RULES: Mapping[str, RuleSet] = {"rescale": RESCALE, "reveal_cancel": REVEAL_CANCEL}
 
 
 def the_baseline(x: Tensor, baseline: Tensor) -> Tensor:
@@ -34,12 +37,14 @@ def the_baseline(x: Tensor, baseline: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DeepLIFT(Conserving):
-    """DeepLIFT with the rescale rule: attributions ``[B, ...]`` that sum to the score's change from the baseline.
+    """DeepLIFT: attributions ``[B, ...]`` that sum to the score's change from the baseline.
 
     Works on operations, so that functional and reused nonlinearities, gelu, softmax, attention and normalisation count
     like any other; an operation without a rule of its own goes by its derivative averaged along the straight line, and
     is named under ``"fallback"`` in ``provenance.coverage``. With ``strict`` such a model raises CoverageError.
-    ``baseline``: see ``whence.baselines``.
+    ``baseline``: see ``whence.baselines``. ``rule``: ``"rescale"``, or ``"reveal_cancel"``, which tells positive from
+    negative contributions to a nonlinearity that follows an affine operation, with scales and shifts between them or
+    without. ``provenance.coverage`` names the two together; a nonlinearity named by itself goes by rescale.
 
     Source: Shrikumar, Greenside and Kundaje 2017, arXiv 1704.02685.
     """
@@ -47,13 +52,17 @@ class DeepLIFT(Conserving):
     name: ClassVar[str] = "deep_lift"
 
     baseline: Any = "zeros"
+    rule: str = "rescale"
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("rule", self.rule, tuple(RULES))
 
     def relevance(self, ctx: Context, layers: Sequence[str]) -> Relevance:
         if self.layer is not None:
             raise ParameterError("conservation", received=f"DeepLIFT at layer {self.layer!r}", valid="layer=None")
         ops, x0 = ctx.ops, baselines.at_place(ctx, self.baseline)
-        found = layer_multipliers(ctx.under(_rules(self.strict)), layers, x0)
+        found = layer_multipliers(ctx.under(_rules(self)), layers, x0)
         inputs = list(ctx.inputs)
         for leaf, value in zip(ctx.place.leaves, x0, strict=True):
             inputs[leaf] = value
@@ -68,7 +77,7 @@ class DeepLIFT(Conserving):
 
     def compute(self, ctx: Context) -> Attribution:
         samples = (ctx.x, baselines.at_place(ctx, self.baseline))
-        found = from_references(ctx, _rules(self.strict), the_baseline, samples=samples, draws=(), count=1)
+        found = from_references(ctx, _rules(self), the_baseline, samples=samples, draws=(), count=1)
         return Attribution(found.values, baseline_score=found.reference_score)
 
 
@@ -83,7 +92,7 @@ class DeepLIFTSHAP(Method):
 
     ``baseline``: an array or ``whence.baselines.DataSet`` of rows ``[M, ...]``, each of which is compared with each
     sample; or a distribution, of which ``n_samples`` draws are taken, with a standard error. The attributions sum to
-    the score less its mean over the baselines. ``strict``: as for ``DeepLIFT``.
+    the score less its mean over the baselines. ``rule``, ``strict``: as for ``DeepLIFT``.
 
     Source: Lundberg and Lee 2017, arXiv 1705.07874, section 4.2.
     """
@@ -92,9 +101,11 @@ class DeepLIFTSHAP(Method):
 
     baseline: Any = "zeros"
     n_samples: int = 50
+    rule: str = "rescale"
     strict: bool = False
 
     def __post_init__(self) -> None:
+        one_of("rule", self.rule, tuple(RULES))
         positive_int("n_samples", self.n_samples)
 
     def compute(self, ctx: Context) -> Attribution:
@@ -106,9 +117,7 @@ class DeepLIFTSHAP(Method):
         arrays = all(getattr(spec, "shape", ()) for spec in specs)
         given = replacement.find(ctx, baselines.DataSet(self.baseline) if arrays else self.baseline)
         if not given.rows:
-            found = from_references(
-                ctx, _rules(self.strict), the_baseline, samples=(ctx.x, *given.samples), draws=(), count=1
-            )
+            found = from_references(ctx, _rules(self), the_baseline, samples=(ctx.x, *given.samples), draws=(), count=1)
         else:
             found = self._against(ctx, given.rows[0], given.count)
         return Attribution(found.values, baseline_score=found.reference_score)
@@ -117,10 +126,8 @@ class DeepLIFTSHAP(Method):
         return lambda points, samples: baselines.draws_at_place(ctx, self.baseline, points, samples)
 
     def _against(self, ctx: Context, rows: Callable[[range, slice], Any], count: int) -> Propagated:
-        return from_references(
-            ctx, _rules(self.strict), the_drawn_baseline, samples=(ctx.x,), draws=(rows,), count=count
-        )
+        return from_references(ctx, _rules(self), the_drawn_baseline, samples=(ctx.x,), draws=(rows,), count=count)
 
 
-def _rules(strict: bool) -> RuleSet:
-    return replace(RESCALE, strict=strict)
+def _rules(method: DeepLIFT | DeepLIFTSHAP) -> RuleSet:
+    return replace(RULES[method.rule], strict=method.strict)

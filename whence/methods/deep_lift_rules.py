@@ -31,29 +31,28 @@ def _tiny(ops: Ops, x: Tensor) -> float:
     return 2.0**-126 if dtype == "bfloat16" else float(np.finfo(dtype).tiny)
 
 
-def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
-    """g Delta y / Delta x, element by element (section 3.5.1); the derivative midway where Delta x is lost in rounding.
+def slope(ops: Ops, op: OpCall, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, g: Tensor) -> Tensor:
+    """g Delta y / Delta x of an elementwise operation; the derivative midway where Delta x is lost in rounding.
 
     A smooth function changes to its derivative at the cube root of the precision, where both are equally good, one with
-    kinks only where next to nothing is left of Delta x.
+    kinks only where next to nothing is left of Delta x. For a relu it is max(x, x0) / |Delta x|, kept within 0 and 1.
     """
+    epsilon, change = _epsilon(ops, x), x - x0
+    if op.kind == "relu":
+        # the least number there is stands for a Delta x of zero
+        return g * ops.clip(ops.maximum(x, x0) / (ops.abs(change) + _tiny(ops, x)), 0.0, 1.0)
+    near, midway = epsilon * 2**10 if op.params.get("kinked") else epsilon ** (1 / 3), (x + x0) / 2
+    is_near = ops.abs(change) <= near * ops.abs(midway)
+    (i,) = op.data
+    derivative = _present(op.vjp(_at(op, i, midway), [g])[i])
+    return ops.where(is_near, derivative, g * (y - y0) / ops.where(is_near, 1.0, change))
+
+
+def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
+    """g Delta y / Delta x, element by element (section 3.5.1)."""
     ((i, x, x0),) = _data(op)
     (y,), (y0,), (g,) = op.outputs, op.ref_outputs or (), cotangents
-    epsilon = _epsilon(ops, x)
-    near = epsilon * 2**10 if op.params.get("kinked") else epsilon ** (1 / 3)
-    change, midway = x - x0, _midway(op)
-    is_near = ops.abs(change) <= near * ops.abs(midway[i])
-    quotient = g * (y - y0) / ops.where(is_near, 1.0, change)
-    return _only(op, i, ops.where(is_near, _present(op.vjp(midway, [g])[i]), quotient))
-
-
-def rescale_relu(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
-    """g Delta y / Delta x of a relu, its derivative where Delta x = 0: max(x, x0) / |Delta x|, kept within 0 and 1."""
-    ((i, x, x0),) = _data(op)
-    (g,) = cotangents
-    # the least number there is stands for a Delta x of zero
-    share = ops.maximum(x, x0) / (ops.abs(x - x0) + _tiny(ops, x))
-    return _only(op, i, g * ops.clip(share, 0.0, 1.0))
+    return _only(op, i, slope(ops, op, x, x0, y, y0, g))
 
 
 def product(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -176,6 +175,7 @@ def _log_softmax(ops: Ops, x: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     return ops.clip(found, min=LOWEST_LOG)
 
 
+# -- rule sets -----------------------------------------------------------------------------------------------------
 EXACT_RULES = (
     (kind_is("mul", "matmul", "conv"), product),
     (kind_is("div"), quotient),
@@ -186,7 +186,7 @@ EXACT_RULES = (
 )
 RESCALE = RuleSet(
     "deep_lift_rescale",
-    ((kind_is("relu"), rescale_relu), (kind_is("elementwise"), rescale), *EXACT_RULES),
+    ((kind_is("relu", "elementwise"), rescale), *EXACT_RULES),
     fallback=along_the_path,
     reference=True,
 )

@@ -363,5 +363,3 @@ _MODELS: dict[str, Callable[[Backend, Place, str], None]] = {
     "the cache keeps no model alive": _forgotten,
     "interception": _interception,
 }
-
-

@@ -60,13 +60,16 @@ def _elementwise(dtype: str) -> Iterator[tuple[str, list[Case]]]:
     found.append(("clip of whole numbers", lambda ops, i: ops.clip(i, 0, 2), (constant(-3, 1, 7, dtype="int64"),)))
     yield "clip", found
     wide = constant([True], [False], [True], dtype="bool")
-    yield "where", [
-        ("where of one shape", lambda ops, x, y: ops.where(x > y, x, y), (x, y)),
-        ("where with a condition per row", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y)),
-        ("where with a number", lambda ops, x, y: ops.where(x > y, x, 1.5), (x, y)),
-        ("where with a number first", lambda ops, x, y: ops.where(x > y, -2.0, y), (x, y)),
-        ("where with a value per column", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y[0])),
-    ]
+    yield (
+        "where",
+        [
+            ("where of one shape", lambda ops, x, y: ops.where(x > y, x, y), (x, y)),
+            ("where with a condition per row", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y)),
+            ("where with a number", lambda ops, x, y: ops.where(x > y, x, 1.5), (x, y)),
+            ("where with a number first", lambda ops, x, y: ops.where(x > y, -2.0, y), (x, y)),
+            ("where with a value per column", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y[0])),
+        ],
+    )
 
 
 def _reductions(dtype: str) -> Iterator[tuple[str, list[Case]]]:
@@ -102,10 +105,13 @@ def _reductions(dtype: str) -> Iterator[tuple[str, list[Case]]]:
                                             (False, True))
     ]  # fmt: skip
     yield "argsort", [*orders, ("argsort by default", lambda ops, x: ops.argsort(x), (x,))]
-    yield "cumulative_sum", [
-        (f"cumulative_sum(axis={axis})", lambda ops, x, a=axis: ops.cumulative_sum(x, axis=a), (x,))
-        for axis in (0, 1, -1)
-    ]
+    yield (
+        "cumulative_sum",
+        [
+            (f"cumulative_sum(axis={axis})", lambda ops, x, a=axis: ops.cumulative_sum(x, axis=a), (x,))
+            for axis in (0, 1, -1)
+        ],
+    )
 
 
 def _selections(dtype: str) -> Iterator[tuple[str, list[Case]]]:
@@ -139,15 +145,21 @@ def _shapes(dtype: str) -> Iterator[tuple[str, list[Case]]]:
         found.append((f"{name} of one", lambda ops, *xs, n=name: getattr(ops, n)([xs[0]]), (x,)))
         yield name, [*found, (f"{name} of whole numbers", lambda ops, i, n=name: getattr(ops, n)([i, i]), (ids,))]
     shapes = (((1, 4), (3, 4)), ((4,), (3, 4)), ((), (2, 3)), ((3, 1, 2), (3, 5, 2)), ((3, 4), (3, 4)))
-    yield "broadcast_to", [
-        (f"broadcast_to {old} to {new}", lambda ops, x, s=new: ops.broadcast_to(x, s), (values(*old, dtype=dtype),))
-        for old, new in shapes
-    ]
-    yield "pad", [
-        (f"pad {w} with {v}", lambda ops, x, w=w, v=v: ops.pad(x, w, value=v), (a,))
-        for a, w in ((x[0], [(1, 2)]), (x, [(0, 3), (2, 0)]), (image, [(0, 0), (1, 0), (2, 3), (0, 4)]))
-        for v in (0.0, -2.5)
-    ]
+    yield (
+        "broadcast_to",
+        [
+            (f"broadcast_to {old} to {new}", lambda ops, x, s=new: ops.broadcast_to(x, s), (values(*old, dtype=dtype),))
+            for old, new in shapes
+        ],
+    )
+    yield (
+        "pad",
+        [
+            (f"pad {w} with {v}", lambda ops, x, w=w, v=v: ops.pad(x, w, value=v), (a,))
+            for a, w in ((x[0], [(1, 2)]), (x, [(0, 3), (2, 0)]), (image, [(0, 0), (1, 0), (2, 3), (0, 4)]))
+            for v in (0.0, -2.5)
+        ],
+    )
     yield "zeros_like", [("zeros_like", _named("zeros_like"), (x,)), ("of whole numbers", _named("zeros_like"), (ids,))]
     yield "ones_like", [("ones_like", _named("ones_like"), (x,)), ("of whole numbers", _named("ones_like"), (ids,))]
     yield "full_like", [("full_like", lambda ops, x: ops.full_like(x, -1.5), (x,)),
@@ -161,10 +173,13 @@ def _shapes(dtype: str) -> Iterator[tuple[str, list[Case]]]:
 
 def _products(dtype: str) -> Iterator[tuple[str, list[Case]]]:
     shapes = (((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 1, 3, 4), (5, 4, 2)))
-    yield "matmul", [
-        (f"matmul {a} by {b}", _named("matmul"), (values(*a, dtype=dtype), values(*b, dtype=dtype, seed=1)))
-        for a, b in shapes
-    ]
+    yield (
+        "matmul",
+        [
+            (f"matmul {a} by {b}", _named("matmul"), (values(*a, dtype=dtype), values(*b, dtype=dtype, seed=1)))
+            for a, b in shapes
+        ],
+    )
     image = values(2, 3, 4, 5, dtype=dtype)
     sizes = (((8, 9), (2, 3)), ((2, 3), (2, 3)), ((1, 1), (-2, -1)), ((7, 2), (1, 2)), ((4, 5), (2, 3)), ((6,), (-1,)))
     found: list[Case] = [
@@ -173,43 +188,58 @@ def _products(dtype: str) -> Iterator[tuple[str, list[Case]]]:
         for (size, axes), method in product(sizes, ("bilinear", "nearest"))
     ]  # fmt: skip
     yield "resize", [*found, ("resize by default", lambda ops, x: ops.resize(x, (3, 3), axes=(2, 3)), (image,))]
-    yield "apply_along_axis", [
-        (f"apply_along_axis {axis}", lambda ops, m, x, a=axis: ops.apply_along_axis(m, x, a), (matrix, image))
-        for axis, matrix in ((1, values(2, 3, dtype=dtype)), (-1, values(6, 5, dtype=dtype)))
-    ]
+    yield (
+        "apply_along_axis",
+        [
+            (f"apply_along_axis {axis}", lambda ops, m, x, a=axis: ops.apply_along_axis(m, x, a), (matrix, image))
+            for axis, matrix in ((1, values(2, 3, dtype=dtype)), (-1, values(6, 5, dtype=dtype)))
+        ],
+    )
 
 
 def _native(dtype: str) -> Iterator[tuple[str, list[Case]]]:
     x, y, z = values(3, 4, dtype=dtype), values(3, 4, dtype=dtype, seed=1), values(2, 3, 4, dtype=dtype)
-    yield "native arithmetic", [
-        ("+ - * / of tensors", lambda ops, x, y: (x + y) * (x - y) / y, (x, y)),
-        ("Python numbers", lambda ops, x: 2.5 * x - x / 3 + (1 - x) + 2 / x, (x,)),
-        ("** 2", lambda ops, x: x**2, (x,)),
-        ("minus x", lambda ops, x: -x, (x,)),
-        ("broadcasting", lambda ops, x, y: x[None] * y, (x, z)),
-    ]
-    yield "native comparison", [
-        ("x > y", lambda ops, x, y: x > y, (x, y)),
-        ("x <= 0", lambda ops, x: x <= 0, (x,)),
-        ("x != 0", lambda ops, x: x != 0, (constant(0, -0.0, 1, dtype=dtype),)),
-        ("x == y", lambda ops, x, y: x == y, (x, x)),
-    ]
-    yield "native slicing", [
-        ("x[1:]", lambda ops, x: x[1:], (x,)),
-        ("x[0]", lambda ops, x: x[0], (x,)),
-        ("x[:, None]", lambda ops, x: x[:, None], (x,)),
-        ("x[..., 1]", lambda ops, x: x[..., 1], (z,)),
-        ("x[:2, :1]", lambda ops, x: x[:2, :1], (z,)),
-        ("x[..., None, None]", lambda ops, x: x[..., None, None], (x,)),
-        ("x[:, 1, 2]", lambda ops, x: x[(slice(None), 1, 2)], (z,)),
-        ("x[:, ::2]", lambda ops, x: x[:, ::2], (x,)),
-    ]
-    yield "einops", [
-        ("rearrange", lambda ops, x: rearrange(x, "a b c -> c (a b)"), (z,)),
-        ("repeat", lambda ops, x: repeat(x, "a b -> (k a) b", k=3), (x,)),
-        ("reduce", lambda ops, x: reduce(x, "a b c -> b", "sum"), (z,)),
-        ("einsum", lambda ops, x, z: einsum(x, z, "b c, a b c -> a c"), (x, z)),
-    ]
+    yield (
+        "native arithmetic",
+        [
+            ("+ - * / of tensors", lambda ops, x, y: (x + y) * (x - y) / y, (x, y)),
+            ("Python numbers", lambda ops, x: 2.5 * x - x / 3 + (1 - x) + 2 / x, (x,)),
+            ("** 2", lambda ops, x: x**2, (x,)),
+            ("minus x", lambda ops, x: -x, (x,)),
+            ("broadcasting", lambda ops, x, y: x[None] * y, (x, z)),
+        ],
+    )
+    yield (
+        "native comparison",
+        [
+            ("x > y", lambda ops, x, y: x > y, (x, y)),
+            ("x <= 0", lambda ops, x: x <= 0, (x,)),
+            ("x != 0", lambda ops, x: x != 0, (constant(0, -0.0, 1, dtype=dtype),)),
+            ("x == y", lambda ops, x, y: x == y, (x, x)),
+        ],
+    )
+    yield (
+        "native slicing",
+        [
+            ("x[1:]", lambda ops, x: x[1:], (x,)),
+            ("x[0]", lambda ops, x: x[0], (x,)),
+            ("x[:, None]", lambda ops, x: x[:, None], (x,)),
+            ("x[..., 1]", lambda ops, x: x[..., 1], (z,)),
+            ("x[:2, :1]", lambda ops, x: x[:2, :1], (z,)),
+            ("x[..., None, None]", lambda ops, x: x[..., None, None], (x,)),
+            ("x[:, 1, 2]", lambda ops, x: x[(slice(None), 1, 2)], (z,)),
+            ("x[:, ::2]", lambda ops, x: x[:, ::2], (x,)),
+        ],
+    )
+    yield (
+        "einops",
+        [
+            ("rearrange", lambda ops, x: rearrange(x, "a b c -> c (a b)"), (z,)),
+            ("repeat", lambda ops, x: repeat(x, "a b -> (k a) b", k=3), (x,)),
+            ("reduce", lambda ops, x: reduce(x, "a b c -> b", "sum"), (z,)),
+            ("einsum", lambda ops, x, z: einsum(x, z, "b c, a b c -> a c"), (x, z)),
+        ],
+    )
 
 
 def _named(name: str) -> Callable[..., Any]:

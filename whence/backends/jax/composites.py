@@ -69,11 +69,12 @@ class Composites:
         self.pointwise = Pointwise()
         self.made_by: dict[Slot, Step] = {}
 
-    def look(self, step: Step) -> Step:
-        """The step itself, or the composite that it completes."""
+    def look(self, step: Step) -> tuple[Step, ...]:
+        """The composites that a step completes, the largest first, and the step itself."""
         found = self._elementwise(step) or self._of_softmax(step) or self._with_constants(step) or step
+        together = self._activated(step) if found.kind in ("relu", "elementwise") else None
         self.made_by.update((slot, step) for slot in step.outputs)
-        return found
+        return tuple(whole for whole in (together, found, step) if whole is not None)
 
     # -- elementwise ---------------------------------------------------------------------------------------------
     def _elementwise(self, step: Step) -> Step | None:
@@ -181,6 +182,18 @@ class Composites:
             last.primitive, params, inputs, last.outputs, product.data, "affine", product.name,
             tuple(self.avals[slot] for slot in inputs), layers=layers, product=product, constants=constants,
         )  # fmt: skip
+
+    def _activated(self, step: Step) -> Step | None:
+        """A step that is an elementwise function of what an affine operation gave, with that operation."""
+        for slot in self.pointwise.chain(step.outputs[0])[1:]:
+            affine = self.made_by.get(slot) if isinstance(slot, int) else None
+            if affine is not None and affine.kind == "affine":
+                is_next = slot in step.inputs and len(step.data) == 1
+                activation = step if is_next else self._composite("elementwise", step, slot, {})
+                whole = self._composite("activated", step, affine.inputs[affine.data[0]], {})
+                whole.name, whole.parts = f"{affine.name}, {step.name}", (affine, activation)
+                return whole
+        return None
 
     # -- putting together ----------------------------------------------------------------------------------------------
     def _composite(self, kind: str, last: Step, root: Slot, params: dict[str, Any]) -> Composite | None:

@@ -40,6 +40,18 @@ class JaxOp(OpCall):
                  "statistic": self.step.statistic}  # fmt: skip
         self.params = {**known, **self.step.params}
 
+    @property
+    def steps(self) -> tuple[JaxOp, ...]:
+        found = []
+        values = dict(zip(self.step.inputs, self.inputs, strict=True))
+        values0 = dict(zip(self.step.inputs, self.ref_inputs or self.inputs, strict=True))
+        for part in self.step.parts:
+            xs, xs0 = (tuple(v[slot] for slot in part.inputs) for v in (values, values0))
+            found.append(JaxOp(part, xs, ref_inputs=xs0))
+            values.update(zip(part.outputs, part.call(*xs), strict=True))
+            values0.update(zip(part.outputs, part.call(*xs0), strict=True))
+        return tuple(found)
+
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.step.call(*inputs)
 

@@ -274,11 +274,12 @@ class _Builder:
             step.is_seen = step.mark in self.seen
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
-            whole = self.composites.look(step)
-            whole.early = tuple(i for i in whole.data if whole.inputs[i] not in self.late)
-            whole.layers = whole.layers or step.layers
+            wholes = self.composites.look(step)
+            for whole in wholes:
+                whole.early = tuple(i for i in whole.data if whole.inputs[i] not in self.late)
+                whole.layers = whole.layers or step.layers
             # a composite without a rule stays spelled out
-            step = whole if self.rule_of.find(whole) is not None else step
+            step = next((whole for whole in wholes if self.rule_of.find(whole) is not None), step)
             if isinstance(step, Folded):
                 self.program.steps.append(step.constants)
             real = any(jnp.issubdtype(self.avals[slot].dtype, jnp.inexact) for slot in outputs)

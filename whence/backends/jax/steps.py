@@ -36,6 +36,8 @@ class Step:
     rule: Rule | None = None
     bodies: tuple[Any, ...] = ()
     """Programs of a loop's body or of branches, where some operation in them has a rule."""
+    parts: tuple[Step, ...] = ()
+    """An affine operation and an elementwise function of what it gives, of which the step consists."""
 
     def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
         """The operation at these inputs."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -23,10 +24,14 @@ class Composite:
     operations: Sequence[Any]
     inputs: Sequence[Any]
     params: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Composite, ...] = ()
+    """An affine operation and an elementwise function of what it gives, of which it consists."""
 
     @property
     def name(self) -> str:
-        """The operation that it is reported as: the product of an affine one, else the last."""
+        """The operation that it is reported as: the product of an affine one, else the last; or each of its parts."""
+        if self.parts:
+            return ", ".join(part.name for part in self.parts)
         return str(self.operations[0 if self.kind == "affine" else -1].type)
 
 
@@ -43,15 +48,18 @@ def statistics(order: Sequence[Any], reached: Collection[str]) -> dict[str, int]
     return found
 
 
-def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Composite]:
-    """What operations complete, by their names; ``reached`` are the tensors that depend on the attributed input."""
-    pointwise, found = Pointwise(), {}
+def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, list[Composite]]:
+    """What operations complete, by their names, the largest first.
+
+    ``reached`` are the tensors that depend on the attributed input.
+    """
+    pointwise, found = Pointwise(), defaultdict[str, list[Composite]](list)
     tensors = {x.name: x for operation in order for x in operation.outputs}
     tensors.update((x.name, x) for operation in order for x in operation.inputs)
     for operation in order:
         spelled = _of_softmax(operation) or _with_constants(operation, reached)
         if spelled is not None and spelled.inputs[0].name in reached:
-            found[operation.name] = spelled
+            found[operation.name].append(spelled)
         depends = [x for x in operation.inputs if x.name in reached]
         by_value = operation.type in VALUE_BY_VALUE and not _is_edited(operation)
         if not by_value or not depends or _shapes(depends) != _shapes(operation.outputs):
@@ -61,10 +69,40 @@ def composites(order: Sequence[Any], reached: Collection[str]) -> dict[str, Comp
             continue
         pointwise.add(operation.outputs[0].name, root)
         kind, _ = kind_of(operation, [i for i, x in enumerate(operation.inputs) if x.name in reached])
+        if spelled is not None or kind in ("linear", "discrete"):
+            continue
+        together = _activated(operation, kind, [tensors[name] for name in pointwise.chain(root)], reached)
         alone = [x.name for x in depends] == [root]
-        if operation.name not in found and kind not in ("linear", "discrete", "relu") and not alone:
-            found[operation.name] = _composite(operation, tensors[root], reached)
+        found[operation.name] += [] if together is None else [together]
+        found[operation.name] += [] if alone or kind == "relu" else [_composite(operation, tensors[root], reached)]
     return found
+
+
+def _activated(last: Any, kind: str, chain: Sequence[Any], reached: Collection[str]) -> Composite | None:
+    """An operation that is an elementwise function of what an affine operation gave, with that operation."""
+    for z in chain:
+        affine = _affine(z, reached)
+        if affine is not None:
+            is_next = z.name in [x.name for x in last.inputs] and kind == "relu"
+            activation = replace(_composite(last, z, reached), kind="relu" if is_next else "elementwise")
+            rest = [x for x in activation.inputs if x.name != z.name]
+            operations = (*affine.operations, *activation.operations)
+            return Composite("activated", operations, (*affine.inputs, *rest), {}, (affine, activation))
+    return None
+
+
+def _affine(z: Any, reached: Collection[str]) -> Composite | None:
+    """The product with constant weights that gave z, changes of its shape included."""
+    product, shaped = z.op, []
+    while product.type == "Reshape" and product.inputs[1].name not in reached:
+        product, shaped = product.inputs[0].op, [product, *shaped]
+    data = [i for i, x in enumerate(product.inputs) if x.name in reached]
+    if not data or kind_of(product, data)[0] != "affine":
+        return None
+    x = product.inputs[data[0]]
+    read = [w for operation in (product, *shaped) for w in operation.inputs if w.name not in reached]
+    params = {"conv": "Conv" in product.type, "bias": None}
+    return Composite("affine", (product, *shaped), (x, *read), params)
 
 
 def _of_softmax(last: Any) -> Composite | None:

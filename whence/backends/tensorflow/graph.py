@@ -69,7 +69,10 @@ def emit_graph(
         statistic = None if isinstance(whole, Composite) else known.get(whole.name)
         return Where([x.name in late for x in whole.inputs], where.at(whole), statistic)
 
-    found = {name: whole for name, whole in composites(order, reached).items() if visit.wants(whole, here(whole))}
+    found = {
+        name: wanted for name, wholes in composites(order, reached).items()
+        if (wanted := next((whole for whole in wholes if visit.wants(whole, here(whole))), None)) is not None
+    }  # fmt: skip
     # a composite may reach past a layer's output, which is looked at none the less
     edited = [operation for operation in order if edit_of(operation) is not None]
     for operation in ordered(graph, found, edited):

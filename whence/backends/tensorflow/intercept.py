@@ -54,6 +54,24 @@ class GraphOp(OpCall):
             return tuple(inputs)
         return (*inputs[: len(inputs) - len(self._operation.steps)], *self._operation.constants(inputs))
 
+    @property
+    def steps(self) -> tuple[GraphOp, ...]:
+        if not isinstance(self._operation, Composite):
+            return ()
+        found = []
+        values, values0 = (
+            dict(zip((x.name for x in self._operation.inputs), xs, strict=True))
+            for xs in (self.inputs, self.ref_inputs or self.inputs)
+        )
+        for part in self._operation.parts:
+            xs, xs0 = ([v[x.name] for x in part.inputs] for v in (values, values0))
+            op = GraphOp(part, xs, xs0, (0,))
+            found.append(op)
+            last = part.operations[-1].outputs
+            values.update((x.name, y) for x, y in zip(last, op.outputs, strict=True))
+            values0.update((x.name, y) for x, y in zip(last, op.ref_outputs or (), strict=True))
+        return tuple(found)
+
     def call(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not isinstance(self._operation, Composite):
             return tuple(emit(self._operation, inputs))
@@ -116,8 +134,10 @@ class InterceptedModel(TensorflowModel):
             own, beside = both[: len(leaves)], both[len(leaves) :]
             return self._emit(forward, own, None if reference is None else beside, edits or {}, replaced)
 
-        found = tf.function(emitted, autograph=False)(*leaves, *leaves0) if tf.executing_eagerly() else emitted(
-            *leaves, *leaves0
+        found = (
+            tf.function(emitted, autograph=False)(*leaves, *leaves0)
+            if tf.executing_eagerly()
+            else emitted(*leaves, *leaves0)
         )
         if reference is None:
             output, *tapped = found

@@ -70,8 +70,11 @@ class TensorflowModel(Model):
         try:
             found = getattr(self.target, "variables", None) or ()
         except AssertionError as error:
-            raise BackendError("a function with its weights", received="one whose SavedModel is no longer there",
-                               valid="a signature while the object that tf.saved_model.load gave is kept") from error
+            raise BackendError(
+                "a function with its weights",
+                received="one whose SavedModel is no longer there",
+                valid="a signature while the object that tf.saved_model.load gave is kept",
+            ) from error
         return [v for v in found if isinstance(v, tf.Variable)]
 
     def place(self, value: Any) -> Tensor:
@@ -83,8 +86,11 @@ class TensorflowModel(Model):
         for name, leaf in zip(names, leaves, strict=True):
             if self.options.preprocess is None and leaf.dtype.is_floating and dtypes and leaf.dtype not in dtypes:
                 wanted = " or ".join(sorted(dtype.name for dtype in dtypes))
-                raise DTypeError(f"{name} for a model of {wanted} variables", received=leaf.dtype.name,
-                                 valid=f"inputs of {wanted}, or the model built with dtype={leaf.dtype.name!r}")
+                raise DTypeError(
+                    f"{name} for a model of {wanted} variables",
+                    received=leaf.dtype.name,
+                    valid=f"inputs of {wanted}, or the model built with dtype={leaf.dtype.name!r}",
+                )
 
 
 class FunctionModel(TensorflowModel):
@@ -115,8 +121,11 @@ def _function_of(target: Any) -> Any:
         return next(iter(signatures.values()))
     if "serving_default" in signatures:
         return signatures["serving_default"]
-    raise BackendError("a call of the loaded SavedModel", received=f"signatures {sorted(signatures)}",
-                       valid="one of its signatures, such as loaded.signatures[name]")
+    raise BackendError(
+        "a call of the loaded SavedModel",
+        received=f"signatures {sorted(signatures)}",
+        valid="one of its signatures, such as loaded.signatures[name]",
+    )
 
 
 def _by_keyword(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -126,7 +135,10 @@ def _by_keyword(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         return args, kwargs
     # names come sorted, and so cannot tell which of several tensors is which
     if len(args) > 1 or (args and len(named) != 1 + len(kwargs)):
-        raise BackendError("inputs by position", received="a signature that takes them by name",
-                           valid="a dict with the keys " + ", ".join(sorted(named)))
+        raise BackendError(
+            "inputs by position",
+            received="a signature that takes them by name",
+            valid="a dict with the keys " + ", ".join(sorted(named)),
+        )
     free = [name for name in named if name not in kwargs]
     return (), {**dict(zip(free, args, strict=True)), **kwargs} if args else kwargs

@@ -56,8 +56,11 @@ class TracedLeaf:
 
 
 def _untraceable(error: Exception) -> CapabilityError:
-    return CapabilityError("backward rules on the operations of a model", valid="a model that tf.function can trace",
-                           received=f"one that cannot be traced ({type(error).__name__}: {error})")
+    return CapabilityError(
+        "backward rules on the operations of a model",
+        valid="a model that tf.function can trace",
+        received=f"one that cannot be traced ({type(error).__name__}: {error})",
+    )
 
 
 def with_known_shape(x: Any, rows: int) -> Any:

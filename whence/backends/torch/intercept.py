@@ -17,6 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from whence.backends.torch.activated import Activated
 from whence.backends.torch.affine import AffineOps
 from whence.backends.torch.compositions import composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
@@ -71,6 +72,8 @@ class _Intercept(TorchFunctionMode):
         self.lineage = Lineage() if rules.places else None
         self.layers: list[str] = []
         self.composed = Composed() if rules.find(_probe("elementwise", rules.layers)) is not None else None
+        together = self.composed is not None and rules.find(_probe("activated", rules.layers)) is not None
+        self.activated = Activated(self.composed) if self.composed is not None and together else None
 
     @contextmanager
     def in_layer(self, name: str) -> Iterator[None]:
@@ -112,12 +115,13 @@ class _Intercept(TorchFunctionMode):
         """Whether no function of that name has a rule or is part of what has one, whatever its arguments."""
         if name not in self.plain_names:
             ruled = any(self.rules.find(_probe(kind, self.rules.layers)) for kind in kinds_of(name))
-            is_part = self.affine is not None or (self.composed is not None and name in VALUE_BY_VALUE)
-            self.plain_names[name] = not ruled and not is_part
+            in_composite = self.composed is not None and name in VALUE_BY_VALUE
+            is_affine = self.activated is not None and "affine" in kinds_of(name)
+            self.plain_names[name] = not (ruled or in_composite or is_affine or self.affine is not None)
         return self.plain_names[name]
 
     def _called(self, name: str, call: Call) -> Any:
-        written, kwargs = _in_place(call.function), dict(call.kwargs)
+        written, kwargs = call.written, dict(call.kwargs)
         dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
         data = tuple(i for i in dependent if call.tensors[i].requires_grad)
         kind, params = kind_of(name, call.args, kwargs, dependent)
@@ -127,14 +131,17 @@ class _Intercept(TorchFunctionMode):
         op = TorchOp(kind, _name(call.function), params, data)
         inputs: Sequence[Tensor] = call.tensors
         root = None
-        if self.composed is not None and name in VALUE_BY_VALUE and not written:
+        if self.composed is not None and name in VALUE_BY_VALUE and kind != "opaque":
             root = self.composed.root(call, dependent)
-        if root is not None and kind not in ("linear", "discrete") and (len(dependent) > 1 or not data):
+        is_several = len(dependent) > 1 or not data
+        if root is not None and kind not in ("linear", "discrete") and is_several and not written:
             function, kinked = self.composed.function(call, root)  # type: ignore[union-attr]
             op = TorchOp("elementwise", op.name, {"kinked": kinked}, (0,), function)
             inputs = (self.composed.tensor(root),)  # type: ignore[union-attr]
         if self.affine is not None and len(data) == 1 and not written:
             op, inputs = self.affine.completed(name, call, data[0]) or (op, inputs)
+        if self.activated is not None and root is not None and op.kind in ("relu", "elementwise"):
+            op, inputs = self.activated.completed(op, call, root) or (op, inputs)
         op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
         if self.lineage is not None:
             op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
@@ -146,7 +153,7 @@ class _Intercept(TorchFunctionMode):
         else:
             self.coverage.count(self.rules, op.name, op.kind, rule)
             # the old values go on through the rule, the user's tensor takes the new ones
-            output = self._under(rule, op, call, [x.clone() for x in inputs] if written else inputs, written)
+            output = self._under(rule, op, call, inputs)
             output = call.args[0].copy_(output) if written else output
         is_met = self.affine is not None and isinstance(output, torch.Tensor)
         if is_met and self.statistics.add(name, kind, keys, (key_of(output),)):
@@ -157,22 +164,25 @@ class _Intercept(TorchFunctionMode):
             self.affine.add(output, call, op)
         elif self.affine is not None and name == "clone":
             self.affine.add_copy(output, call.tensors[0])
-        if root is not None and isinstance(output, torch.Tensor):
+        if self.activated is not None and op.kind == "affine":
+            self.activated.add(output, call, op)
+        if root is not None and not written and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
         return output
 
-    def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor], written: bool) -> Any:
+    def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor]) -> Any:
         if self.tape is not None and self.replays:
             op.reference = self._reference(op, inputs)
         elif self.tape is not None:
             self.tape.append(op)
 
         is_whole = inputs is call.tensors
-        if is_whole or written:
-            op.function = _pure(call.emptied(), written)
-        at = leaves_at(call.tensors, op.data if is_whole else ())
+        if is_whole:
+            op.function = call.as_function()
+            inputs = [x.clone() for x in inputs] if call.written else inputs
+        at = leaves_at(inputs if is_whole else call.tensors, op.data if is_whole else ())
         with torch.set_grad_enabled(is_whole):
-            output = call(*(x.clone() for x in at) if written else at)
+            output = call(*at)
         leaves, form = ([output], None) if isinstance(output, torch.Tensor) else tree_flatten(output)
         values = [_own(y) if isinstance(y, torch.Tensor) else y for y in leaves]
         op.keep(inputs, floating(values), Graph(at, floating(leaves)) if is_whole else None)
@@ -211,30 +221,13 @@ def _own(y: Tensor) -> Tensor:
     return y.detach().clone() if y._is_view() else y.detach()
 
 
-def _pure(call: Call, written: bool) -> Callable[..., tuple[Tensor, ...]]:
-    """The call as a function of its tensors that leaves them as they are."""
-
-    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return floating(call(tensors[0].clone(), *tensors[1:]) if written else call(*tensors))
-
-    return run
-
-
 def _differentiable(call: Call) -> bool:
     """Whether a call of something unknown gives tensors that have a derivative."""
-    return not _in_place(call.function) and _has_gradient(call.function(*call.args, **call.kwargs))
+    return not call.written and _has_gradient(call.function(*call.args, **call.kwargs))
 
 
 def _has_gradient(output: Any) -> bool:
     return any(x.requires_grad for x in tensors_of(output))
-
-
-def _in_place(func: Any) -> bool:
-    name = str(getattr(func, "__name__", ""))
-    return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name[3:-2] in _OPERATORS)
-
-
-_OPERATORS = ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor", "div", "floordiv", "mod", "matmul")
 
 
 @cache

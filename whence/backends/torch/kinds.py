@@ -52,8 +52,8 @@ _BOTH_WAYS = ("add", "sub", "mul", "div", "truediv", "pow", "matmul", "and", "or
 """Python's operators, of which there are a reflected form and one in place."""
 KINKED = frozenset((*_TABLE["kinked"].split(), "relu", "where", "masked_fill", "max", "min"))
 """Functions whose derivative jumps somewhere."""
-_OTHERS_VALUE_BY_VALUE = """add bfloat16 clone contiguous div divide double float half mul multiply neg negative
-    positive rsub sub subtract to true_divide truediv type type_as"""
+_OTHERS_VALUE_BY_VALUE = """add batch_norm bfloat16 clone contiguous div divide double float half mul multiply neg
+    negative positive rsub sub subtract to true_divide truediv type type_as"""
 VALUE_BY_VALUE = frozenset(_OTHERS_VALUE_BY_VALUE.split()) | {
     name for name, kind in _KINDS.items() if kind in ("smooth", "kinked", "relu", "discrete", "select")
 }

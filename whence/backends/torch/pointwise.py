@@ -36,8 +36,10 @@ class Composed:
 
     def root(self, call: Call, data: Sequence[int]) -> Key | None:
         """The nearest tensor that the call's ``data`` are elementwise functions of; None where there is none."""
-        shapes = {call.tensors[i].shape for i in data}
-        if len(shapes) != 1 or not all(_fits(x.shape, shape) for shape in shapes for x in call.tensors):
+        shape = call.tensors[data[0]].shape
+        # the constants of a normalisation are one per channel
+        fit = canonical(call.function) == "batch_norm" or all(_fits(x.shape, shape) for x in call.tensors)
+        if not fit or any(call.tensors[i].shape != shape for i in data):
             return None
         keys = [key_of(call.tensors[i]) for i in data]
         self._tensors.update(zip(keys, (call.tensors[i] for i in data), strict=True))
@@ -47,6 +49,10 @@ class Composed:
     def _holds(self, key: Any) -> bool:
         x = self._tensors[key]
         return bool(x.requires_grad) and x._version == key[1]
+
+    def chain(self, key: Key) -> tuple[Key, ...]:
+        """The value, and all that it is an elementwise function of, nearest first."""
+        return self._known.chain(key)  # type: ignore[return-value]
 
     def tensor(self, root: Key) -> Tensor:
         """The tensor of that name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -46,8 +46,16 @@ class Call:
     ) -> None:
         self.function, self.args, self.kwargs, self.tensors = function, args, kwargs, tensors
 
+    @property
+    def written(self) -> bool:
+        """Whether the function writes on its first tensor."""
+        name = str(getattr(self.function, "__name__", ""))
+        return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name[3:-2] in _OPERATORS)
+
     def __call__(self, *tensors: Tensor) -> Any:
-        """The function with other tensors."""
+        """The function with other tensors, which it leaves as they are."""
+        if self.written:
+            tensors = (tensors[0].clone(), *tensors[1:])
         args, kwargs = _replaced((self.args, self.kwargs), iter(tensors))
         return self.function(*args, **kwargs)
 
@@ -56,7 +64,13 @@ class Call:
         args, kwargs = _replaced((self.args, self.kwargs), repeat(_NOTHING))
         return Call(self.function, args, kwargs, ())
 
+    def as_function(self) -> Callable[..., tuple[Tensor, ...]]:
+        """What it gives of floating-point tensors, as a function of its tensors."""
+        empty = self.emptied()
+        return lambda *tensors: floating(empty(*tensors))
 
+
+_OPERATORS = ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor", "div", "floordiv", "mod", "matmul")
 _NOTHING = torch.empty(0)
 """Holds a tensor's place among arguments."""
 
@@ -114,6 +128,8 @@ class TorchOp(OpCall):
     layers: tuple[str, ...] = ()
     graph: Graph | None = None
     """Of the forward pass, where that is the function itself."""
+    parts: tuple[TorchOp, ...] = ()
+    """An affine operation on the same inputs and a function of what it gives, of which the operation consists."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -132,6 +148,19 @@ class TorchOp(OpCall):
     @property
     def ref_outputs(self) -> tuple[Tensor, ...] | None:  # type: ignore[override]
         return None if self.reference is None else self.reference.outputs
+
+    @property
+    def steps(self) -> tuple[TorchOp, ...]:
+        at, values, values0 = [], self.inputs, self.ref_inputs
+        for part in self.parts:
+            before = None if values0 is None else part.at(values0, None)
+            at.append(part.at(values, before))
+            values, values0 = part.call(*values), None if values0 is None else part.call(*values0)
+        return tuple(at)
+
+    def at(self, inputs: Sequence[Tensor], reference: TorchOp | None) -> TorchOp:
+        """The operation at other inputs."""
+        return replace(self, kept_inputs=[Kept(x) for x in inputs], reference=reference)
 
     def keep(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph | None) -> None:
         """Remember the values of a forward pass."""
