@@ -185,6 +185,10 @@ def deep_lift(s: Setting) -> None:
     s.close(found.baseline_score, s.each(lambda f, df, x, base: np.array([f(base[0][0])]), s.baseline[None]))
     assert np.abs(found.delta).max() <= PROMISED[s.dtype] * np.abs(found.score).max()
     assert sum(found.provenance.coverage["ruled"].values()) == 1 and not found.provenance.coverage["fallback"]
+    revealed = s.explain(replace(method, rule="reveal_cancel"), batch_size=3)
+    s.close(revealed.attributions, _reveal_cancel(s, s.baseline))
+    assert np.abs(revealed.delta).max() <= PROMISED[s.dtype] * np.abs(revealed.score).max()
+    assert ", " in "".join(revealed.provenance.coverage["ruled"]) and not revealed.provenance.coverage["fallback"]
     s.close(s.explain(method, None).attributions, _deep_lift(s, s.baseline, s.explain(method, None).target[:, 0]))
     constant = s.explain(whence.DeepLIFT(baseline=s.given(s.x)))
     s.close(constant.attributions, np.zeros_like(s.x))
@@ -192,6 +196,15 @@ def deep_lift(s: Setting) -> None:
 
 def _deep_lift(s: Setting, baselines: Array, targets: Sequence[int] = TARGETS) -> Array:
     rows = [oracles.deep_lift(s.net, x, x0, t) for x, x0, t in zip(s.x, baselines, targets, strict=True)]
+    return np.stack(rows)
+
+
+def _reveal_cancel(s: Setting, baselines: Array) -> Array:
+    layers = [(s.net.w1, s.net.b1), (s.net.w2, s.net.b2)]
+    rows = [
+        oracles.reveal_cancel(layers, s.net.activate, x, x0, t)
+        for x, x0, t in zip(s.x, baselines, TARGETS, strict=True)
+    ]
     return np.stack(rows)
 
 
@@ -205,6 +218,8 @@ def deep_lift_shap(s: Setting) -> None:
         s.close(found.baseline_score, scores)
         assert found.std_error is None
         assert np.abs(found.delta).max() <= 2 * PROMISED[s.dtype] * np.abs(found.score).max()
+    revealed = s.explain(whence.DeepLIFTSHAP(baseline=s.given(s.rows), rule="reveal_cancel"))
+    s.close(revealed.attributions, np.mean([_reveal_cancel(s, np.stack([row] * len(s.x))) for row in s.rows], axis=0))
     drawn_ones = 0.5 + 2.0 * s.normal("baseline/0", seed=9)
     found = s.explain(whence.DeepLIFTSHAP(baseline=whence.baselines.Gaussian(0.5, 2.0, seed=9), n_samples=N_DRAWS))
     terms = np.stack([_deep_lift(s, drawn) for drawn in drawn_ones])

@@ -7,7 +7,7 @@ Nothing here imports the library. A model is two functions of *one* example x (n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,6 +173,35 @@ def deep_lift(net: Any, x: Array, x0: Array, target: int) -> Array:
         for i in range(len(x)):
             out[i] += (x[i] - x0[i]) * net.w1[i, j] * m * net.w2[j, target]
     return out
+
+
+def reveal_cancel(
+    layers: Sequence[tuple[Array, Array]], activate: Callable[[Array], Array], x: Array, x0: Array, target: int
+) -> Array:
+    """Shrikumar, Greenside & Kundaje 2017, sections 3.5.2 and 3.5.3, on affine, act, affine, ..., affine, the layers
+    being x w + b: multipliers of the positive and of the negative part of what comes to each activation."""
+    values, values0 = [x], [x0]
+    for w, b in layers[:-1]:
+        values.append(activate(values[-1] @ w + b))
+        values0.append(activate(values0[-1] @ w + b))
+    multiplier = layers[-1][0][:, target]
+    for (w, b), a, a0 in list(zip(layers[:-1], values, values0, strict=False))[::-1]:
+        below = np.zeros(a.shape)
+        for j in range(len(b)):
+            parts = [float(w[i, j] * (a[i] - a0[i])) for i in range(len(a))]
+            up, down = sum(max(p, 0.0) for p in parts), sum(min(p, 0.0) for p in parts)
+
+            def f(change: float, z0: float = float(a0 @ w[:, j] + b[j])) -> float:
+                return float(activate(np.array(z0 + change)))
+
+            rise = ((f(up) - f(0)) + (f(down + up) - f(down))) / 2
+            fall = ((f(down) - f(0)) + (f(up + down) - f(up))) / 2
+            m_up, m_down = (change / part if part else 0.0 for change, part in ((rise, up), (fall, down)))
+            for i, part in enumerate(parts):
+                m = m_up if part > 0 else m_down if part < 0 else (m_up + m_down) / 2
+                below[i] += w[i, j] * m * multiplier[j]
+        multiplier = below
+    return (x - x0) * multiplier
 
 
 def lrp_affine(x: Array, w: Array, b: Array, relevance: Array, how: str, epsilon: float) -> Array:

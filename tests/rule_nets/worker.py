@@ -24,7 +24,10 @@ def methods(baseline: Any, *, whole: bool) -> dict[str, Any]:
     """What is run, by label; all of it on whole models."""
     import whence
 
-    found: dict[str, Any] = {"deep_lift": whence.DeepLIFT(baseline=baseline)}
+    found: dict[str, Any] = {
+        "deep_lift": whence.DeepLIFT(baseline=baseline),
+        "deep_lift, reveal_cancel": whence.DeepLIFT(baseline=baseline, rule="reveal_cancel"),
+    }
     for composite in ("attn_lrp", "alpha_beta", "epsilon_plus_flat", "epsilon_gamma_box") if whole else ("gamma",):
         found[f"lrp {composite}"] = whence.LRP(composite=composite, low=-4, high=4)
     return found

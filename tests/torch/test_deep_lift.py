@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import whence
-from tests import oracle_models
+from tests import oracle_models, oracles
 from tests.method_oracles import TARGETS
 from tests.torch.test_oracles import convnet
-from whence.errors import CoverageError
+from whence.errors import CoverageError, ParameterError
 
 
 def images(seed: int = 0) -> Tensor:
@@ -112,6 +112,85 @@ def test_at_a_layer_and_of_a_neuron() -> None:
     neuron = whence.DeepLIFT(neuron=("conv2", (3, 1, 2)), baseline=base).explain(net, x)
     change = net.conv2(torch.tanh(h))[:, 3, 1, 2] - net.conv2(torch.tanh(h0))[:, 3, 1, 2]
     assert apart(neuron.attributions.sum((1, 2, 3)), change.detach()) < 1e-12
+
+
+def as_matrix(layer: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """An affine layer as x w + b on flat x, its columns found one by one."""
+    bias = layer(torch.zeros(1, *shape, dtype=torch.float64)).detach()
+    units = torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape)
+    return (layer(units) - bias).detach().flatten(1).numpy(), bias.flatten().numpy()
+
+
+@pytest.mark.parametrize("act", [F.relu, torch.tanh])
+def test_reveal_cancel_of_convolutions(act: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(3)
+    conv1, conv2, head = nn.Conv2d(2, 3, 3, bias=False), nn.Conv2d(3, 2, 2, stride=2), nn.Linear(8, 3)
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean.normal_()
+    nn.init.normal_(norm.weight)  # of either sign, which exchanges the parts
+    net = nn.Sequential(conv1, norm, nn.Identity(), conv2, nn.Identity(), nn.Flatten(), head).double().eval()
+    layers = [as_matrix(nn.Sequential(conv1, norm), (2, 6, 6)), as_matrix(conv2, (3, 4, 4)), as_matrix(head, (8,))]
+    x, base = torch.randn(3, 2, 6, 6).double(), torch.randn(3, 2, 6, 6).double()
+    base[:, 0] = x[:, 0]  # what has not changed
+
+    def forward(x: Tensor) -> Tensor:
+        return head(act(conv2(act(norm(conv1(x))))).flatten(1))
+
+    def activate(z: np.ndarray) -> np.ndarray:
+        return act(torch.from_numpy(np.asarray(z))).numpy()
+
+    net.forward = forward  # type: ignore[method-assign]
+    found = whence.DeepLIFT(baseline=base, rule="reveal_cancel").explain(net, x, 1)
+    flat, flat0 = x.flatten(1).numpy(), base.flatten(1).numpy()
+    wanted = [oracles.reveal_cancel(layers, activate, a, a0, 1) for a, a0 in zip(flat, flat0, strict=True)]
+    assert apart(found.attributions.flatten(1), torch.from_numpy(np.stack(wanted))) < 1e-12
+    assert (found.delta.abs() <= 1e-8 * (found.score - found.baseline_score).abs()).all()
+    for i in range(len(x)):
+        alone = whence.DeepLIFT(baseline=base[i : i + 1], rule="reveal_cancel").explain(net, x[i : i + 1], 1)
+        assert apart(alone.attributions, found.attributions[i : i + 1]) < 1e-13
+
+
+class Minimum(nn.Module):
+    """a - relu(a - b), the smaller of two inputs."""
+
+    def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.difference, self.act = nn.Linear(2, 1, bias=False).double(), act
+        self.difference.weight.data = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :1] - self.act(self.difference(x))
+
+
+@pytest.mark.parametrize("act", [*SPELLINGS.values(), lambda x: x * (x > 0)], ids=[*SPELLINGS, "written out"])
+def test_a_minimum_is_shared_by_reveal_cancel_alone(act: Callable[[Tensor], Tensor]) -> None:
+    x = torch.tensor([[3.0, 1.0], [1.0, 5.0], [2.0, 2.0]], dtype=torch.float64)
+    shared = whence.DeepLIFT(rule="reveal_cancel").explain(Minimum(act), x, 0).attributions
+    assert torch.allclose(shared, torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.0, 1.0]]).double(), rtol=0, atol=1e-14)
+    one_takes_all = whence.DeepLIFT().explain(Minimum(act), x[:2], 0).attributions
+    assert torch.allclose(one_takes_all, torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double(), rtol=0, atol=1e-14)
+
+
+def test_reveal_cancel_where_parts_cancel_and_after_no_affine_operation() -> None:
+    # the hidden relu(1 + a - b) does not change, its parts do, and have the mean of the multipliers above
+    first = (np.array([[1.0, 0.5, 0.2], [-1.0, 0.25, 0.3]]), np.array([1.0, 0.0, 0.0]))
+    layers = [first, (np.array([[1.0], [-1.0], [0.8]]), np.array([-0.5])), (np.array([[1.0]]), np.zeros(1))]
+    w1, w2 = torch.from_numpy(first[0]), torch.from_numpy(layers[1][0])
+    x = torch.ones(1, 2, dtype=torch.float64)
+
+    def relu(z: np.ndarray) -> np.ndarray:
+        return np.maximum(z, 0)
+
+    found = whence.DeepLIFT(rule="reveal_cancel").explain(
+        lambda x: F.relu(F.relu(x @ w1 + torch.tensor([1.0, 0.0, 0.0]).double()) @ w2 - 0.5), x, 0
+    )
+    wanted = oracles.reveal_cancel(layers, relu, np.ones(2), np.zeros(2), 0)
+    assert np.abs(wanted).min() > 0.1 and np.abs(found.attributions.numpy()[0] - wanted).max() < 1e-14
+    assert found.provenance.coverage["ruled"] == {"torch.Tensor.matmul, torch.relu": 2}
+    added = whence.DeepLIFT(rule="reveal_cancel").explain(lambda x: F.relu(x @ w1 + torch.tanh(x[:, :1])) @ w2, x, 0)
+    assert added.provenance.coverage["ruled"] == {"torch.relu": 1, "torch.tanh": 1}
+    with pytest.raises(ParameterError, match="rule"):
+        whence.DeepLIFT(rule="reveal")
 
 
 def test_strict_refuses_what_has_no_rule() -> None:
