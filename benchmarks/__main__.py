@@ -30,6 +30,9 @@ JOBS = (
     ("maps", "torch"),
     ("maps", "jax"),
     ("maps", "tensorflow"),
+    ("rules", "torch"),
+    ("rules", "jax"),
+    ("rules", "tensorflow"),
 )
 IN_THIS_PROCESS = "--here"
 

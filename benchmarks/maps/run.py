@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from benchmarks import report
-from benchmarks.harness import fastest, ratios
+from benchmarks.comparison import COLUMNS, compared, require_same
 from benchmarks.maps.workloads import WORKLOADS, Workload
 
 
 def measure(framework: str) -> None:
     """Measure all workloads on one framework and write the table."""
     side = import_module(f"benchmarks.maps.on_{framework}")
-    columns = ["workload", "floor's rows per call", "what", "CPU time over the floor", "compiled again"]
     report.write(
         f"maps_{framework}",
         report.head(
@@ -27,19 +24,14 @@ def measure(framework: str) -> None:
             "One thread on one core, all calls interleaved in one process; median over rounds [quartiles] of CPU time "
             "over the floor's. ResNet-18 at 112 px, maps at the layer's resolution. Target: at most 1.05.",
         ),
-        report.table(columns, (line for w in WORKLOADS for line in _measured(side.Case(w), w))),
+        report.table(COLUMNS, (line for w in WORKLOADS for line in _measured(side.Case(w), w))),
     )
 
 
 def _measured(case: Any, workload: Workload) -> Iterator[list[object]]:
     floors, ours = case.floors(), workload.explain(case.model, case.x, case.layer)
-    a, b = np.asarray(ours()), np.asarray(next(iter(floors.values()))())
-    difference = np.abs(a - b).max() / np.abs(b).max()
-    assert difference < 1e-3, f"{workload.title}: {difference:.1e} apart"
-    compiled = case.executions(ours)
-    best = fastest(floors)
-    variants = {"floor": floors[best], "whence": ours, **case.others()}
-    for call, ratio in ratios(variants, "floor", rounds=workload.rounds).items():
-        if call != "floor":
-            rows = workload.batch if workload.method == "grad_cam" else int(best)
-            yield [workload.title, rows, call, ratio, compiled if call == "whence" and compiled is not None else ""]
+    require_same(workload.title, ours(), next(iter(floors.values()))())
+    yield from compared(
+        case, workload.title, ours, floors, rounds=workload.rounds, beside=lambda _: case.others(),
+        rows=lambda best: workload.batch if workload.method == "grad_cam" else int(best),
+    )  # fmt: skip

@@ -42,13 +42,16 @@ class Case:
         compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
         return {str(points): partial(compute, points) for points in self.workload.tiles}
 
-    def scores(self) -> None:
-        """The two forward passes of a completeness gap."""
-        self._scores(self.state, self.values, self.target)
+    def forward_pass(self) -> None:
+        """One forward pass, at a baseline."""
         self._scores(self.state, jnp.zeros_like(self.values), self.target).block_until_ready()
 
     def others(self) -> dict[str, Call]:
         """No other library differentiates JAX models."""
+        return {}
+
+    def by_rules(self, method: str) -> dict[str, Call]:
+        """No other library has backward rules for JAX models."""
         return {}
 
     def executions(self, call: Call) -> int:

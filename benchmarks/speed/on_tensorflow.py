@@ -54,13 +54,16 @@ class Case:
         compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
         return {str(points): partial(compute, points) for points in self.workload.tiles}
 
-    def scores(self) -> None:
-        """The two forward passes of a completeness gap."""
-        self._forward(self.values)
+    def forward_pass(self) -> None:
+        """One forward pass, at a baseline."""
         self._forward(tf.zeros_like(self.values)).numpy()
 
     def others(self) -> dict[str, Call]:
         """TensorFlow's explainers need other versions than these; MEASURED.md has them."""
+        return {}
+
+    def by_rules(self, method: str) -> dict[str, Call]:
+        """TensorFlow's explainers need other versions than these."""
         return {}
 
     def executions(self, call: Call) -> int | None:

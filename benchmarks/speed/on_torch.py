@@ -41,10 +41,9 @@ class Case:
         compute = {"integrated_gradients": self._path, "smooth_grad": self._noisy}[self.workload.method]
         return {str(points): partial(compute, points) for points in self.workload.tiles}
 
-    def scores(self) -> None:
-        """The two forward passes of a completeness gap."""
+    def forward_pass(self) -> None:
+        """One forward pass, at a baseline."""
         with torch.inference_mode():
-            self.forward(self.values)
             self.forward(torch.zeros_like(self.values))
 
     def others(self) -> dict[str, Call]:
@@ -54,6 +53,17 @@ class Case:
             model = deepcopy(self.model).to(memory_format=torch.channels_last)
             found["whence, model channels last"] = self.workload.explain(model, self.x, self.target)
         return found
+
+    def by_rules(self, method: str) -> dict[str, Call]:
+        """The same by Captum, which has a rule for the operations of neither network's LRP."""
+        x, target = self.x, self.target
+        if method == "guided_backprop":
+            guided = captum.GuidedBackprop(self.model)
+            return {"Captum": lambda: guided.attribute(x, target)}
+        if method == "deep_lift":
+            lift = captum.DeepLift(self.model)
+            return {"Captum": lambda: lift.attribute(x, torch.zeros_like(x), target)}
+        return {}
 
     def _captum(self) -> dict[str, Call]:
         x, target, workload = self.x, self.target, self.workload

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from benchmarks import report
-from benchmarks.harness import fastest, ratios
+from benchmarks.comparison import COLUMNS, Call, compared, require_same
 from benchmarks.speed.workloads import OVERHEAD, TARGETED, Workload
 
 FLOORS = {
@@ -22,7 +20,6 @@ FLOORS = {
 def measure(framework: str) -> None:
     """Measure all workloads on one framework and write the tables."""
     side = import_module(f"benchmarks.speed.on_{framework}")
-    columns = ["workload", "floor's rows per call", "what", "CPU time over the floor", "compiled again"]
     report.write(
         f"speed_{framework}",
         report.head(
@@ -35,9 +32,9 @@ def measure(framework: str) -> None:
             "and compilations during a second explanation with a new method object.",
         ),
         "Target: at most 1.05.",
-        report.table(columns, _lines(side, TARGETED)),
+        report.table(COLUMNS, _lines(side, TARGETED)),
         "Very small networks, where Python's own time shows (no target).",
-        report.table(columns, _lines(side, OVERHEAD)),
+        report.table(COLUMNS, _lines(side, OVERHEAD)),
     )
 
 
@@ -46,24 +43,19 @@ def _lines(side: Any, workloads: Sequence[Workload]) -> Iterator[list[object]]:
         yield from _measured(side.Case(workload), workload)
 
 
-def _require_same(workload: Workload, ours: Any, by_hand: Any) -> None:
-    """A floor that computes something else would be none; noise differs, and so does the baseline at an embedding."""
-    if workload.method == "smooth_grad" or workload.layer is not None:
-        return
-    ours, by_hand = np.asarray(ours), np.asarray(by_hand)
-    difference = np.abs(ours - by_hand).max() / np.abs(by_hand).max()
-    assert difference < 1e-3, f"{workload.title}: {difference:.1e} apart"
-
-
 def _measured(case: Any, workload: Workload) -> Iterator[list[object]]:
     floors, ours = case.floors(), workload.explain(case.model, case.x, case.target)
-    _require_same(workload, ours(), next(iter(floors.values()))())
-    compiled = case.executions(ours)
-    best = fastest(floors)
-    variants = {"floor": floors[best], "whence": ours, **case.others()}
-    if workload.method == "integrated_gradients":
-        variants["floor and the two score passes"] = lambda: (floors[best](), case.scores())
-    for call, ratio in ratios(variants, "floor", rounds=workload.rounds).items():
-        if call != "floor":
-            shown = compiled if call == "whence" and compiled is not None else ""
-            yield [workload.title, int(best) * workload.batch, call, ratio, shown]
+    # noise differs, and so does the baseline at an embedding
+    if workload.method != "smooth_grad" and workload.layer is None:
+        require_same(workload.title, ours(), next(iter(floors.values()))())
+
+    def beside(floor: Call) -> dict[str, Call]:
+        found = dict(case.others())
+        if workload.method == "integrated_gradients":
+            found["floor and the two score passes"] = lambda: (floor(), case.forward_pass(), case.forward_pass())
+        return found
+
+    yield from compared(
+        case, workload.title, ours, floors, rounds=workload.rounds, beside=beside,
+        rows=lambda best: int(best) * workload.batch,
+    )  # fmt: skip

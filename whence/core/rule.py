@@ -138,6 +138,11 @@ class AllOf:
         return all(matches(op) for matches in self.matchers)
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that they name."""
+        return tuple(kind for m in self.matchers for kind in getattr(m, "kinds", ()))
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The layers that they name."""
         return layers_of(self.matchers)
@@ -198,11 +203,12 @@ class RuleSet:
 
     def find(self, op: OpCall) -> Rule | None:
         """The rule for the operation; None where it keeps its own derivative."""
+        # two operations as one are for who names that kind; without, each of the two goes by its own rule
+        together = op.kind == "activated"
         for matches, rule in self.rules:
-            if matches(op):
+            if (not together or op.kind in getattr(matches, "kinds", ())) and matches(op):
                 return rule
-        # without a rule for the two as one, each goes by its own
-        return None if op.kind in (*self.exact, "activated") else self.fallback
+        return None if together or op.kind in self.exact else self.fallback
 
 
 @dataclass

@@ -198,7 +198,7 @@ def from_the_input(rules: Sequence[tuple[Matcher, Rule]]) -> tuple[tuple[Matcher
         (_Before(("elementwise", "relu", "stop_gradient")), _HandingOn(passed)),
         (_Before(("linear",)), _HandingOn(shared)),
         (_Before(("max_pool", "max", "min", "select")), _HandingOn(derivative)),
-        (_Before(tuple(KINDS.keys() - {"affine", "discrete"})), refused),
+        (_Before(tuple(KINDS.keys() - {"affine", "activated", "discrete"})), refused),
     )
     early = AnyEarly()
     entering = ((all_of(early, m), r if getattr(r, "direct", False) else _Entering(r)) for m, r in rules)

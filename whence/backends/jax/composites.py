@@ -186,7 +186,8 @@ class Composites:
     def _activated(self, step: Step) -> Step | None:
         """A step that is an elementwise function of what an affine operation gave, with that operation."""
         for slot in self.pointwise.chain(step.outputs[0])[1:]:
-            affine = self.made_by.get(slot) if isinstance(slot, int) else None
+            assert isinstance(slot, int)
+            affine = self.made_by.get(slot)
             if affine is not None and affine.kind == "affine":
                 is_next = slot in step.inputs and len(step.data) == 1
                 activation = step if is_next else self._composite("elementwise", step, slot, {})
@@ -196,7 +197,7 @@ class Composites:
         return None
 
     # -- putting together ----------------------------------------------------------------------------------------------
-    def _composite(self, kind: str, last: Step, root: Slot, params: dict[str, Any]) -> Composite | None:
+    def _composite(self, kind: str, last: Step, root: Slot, params: dict[str, Any]) -> Composite:
         steps = [*self._between(last, root, set()), last]
         inside = {slot for step in steps for slot in step.outputs}
         read = dict.fromkeys(slot for step in steps for slot in step.inputs if slot not in inside and slot != root)

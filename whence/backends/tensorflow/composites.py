@@ -93,7 +93,8 @@ def _activated(last: Any, kind: str, chain: Sequence[Any], reached: Collection[s
 
 def _affine(z: Any, reached: Collection[str]) -> Composite | None:
     """The product with constant weights that gave z, changes of its shape included."""
-    product, shaped = z.op, []
+    product = z.op
+    shaped: list[Any] = []
     while product.type == "Reshape" and product.inputs[1].name not in reached:
         product, shaped = product.inputs[0].op, [product, *shaped]
     data = [i for i, x in enumerate(product.inputs) if x.name in reached]

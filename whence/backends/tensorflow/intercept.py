@@ -65,7 +65,7 @@ class GraphOp(OpCall):
         )
         for part in self._operation.parts:
             xs, xs0 = ([v[x.name] for x in part.inputs] for v in (values, values0))
-            op = GraphOp(part, xs, xs0, (0,))
+            op = GraphOp(part, xs, xs0, (0,), Where([False]), ())
             found.append(op)
             last = part.operations[-1].outputs
             values.update((x.name, y) for x, y in zip(last, op.outputs, strict=True))
