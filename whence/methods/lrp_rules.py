@@ -28,7 +28,9 @@ class Epsilon:
 
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
         (z,), (g,) = op.outputs, cotangents
-        return op.vjp(op.inputs, [g * z / stabilised(ops, z, self.epsilon)])
+        # z / (z + epsilon sign z), without a choice
+        size = ops.abs(z)
+        return op.vjp(op.inputs, [g * (size / (size + self.epsilon))])
 
 
 @dataclass(frozen=True)

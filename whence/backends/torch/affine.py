@@ -10,7 +10,7 @@ import torch
 
 from whence.backends.torch.kinds import canonical
 from whence.backends.torch.pointwise import Key, key_of
-from whence.backends.torch.recorded import Call, TorchOp
+from whence.backends.torch.recorded import Call, Graph, TorchOp
 from whence.core.folding import scale_and_bias
 from whence.core.ops import Tensor
 
@@ -62,6 +62,7 @@ class AffineOps:
         bias = None if own is None else product.tensors[own].reshape(-1, *(1,) * spatial)
         found = _Product(product, before.op, (*before.steps, *steps))
         scale, bias = scale_and_bias(found.steps, bias)
+        whole = scale
         tensors = list(product.tensors)
         weight = None if scale is None else _scaled(product, scale)
         if weight is not None:
@@ -82,6 +83,12 @@ class AffineOps:
         data = tuple(i for i, t in enumerate(inputs) if t.requires_grad)
         params = {**before.op.params, "bias": len(inputs) - 1, "scale": None if scale is None else len(inputs) - 2}
         op = TorchOp("affine", before.op.name, params, data, run, layers=before.op.layers)
+        if before.op.graph is not None:
+            # the product's own graph serves for the whole, whose derivative is scaled
+            (z,) = before.op.graph.outputs
+            at = [*(before.op.graph.inputs[i] for i in kept), *constants]
+            with torch.enable_grad():
+                op.graph = Graph(at, (z if whole is None else z * whole,))
         self._completed[id(op)] = found
         return op, inputs
 

@@ -185,7 +185,7 @@ class _Intercept(TorchFunctionMode):
             output = call(*at)
         leaves, form = ([output], None) if isinstance(output, torch.Tensor) else tree_flatten(output)
         values = [_own(y) if isinstance(y, torch.Tensor) else y for y in leaves]
-        op.keep(inputs, floating(values), Graph(at, floating(leaves)) if is_whole else None)
+        op.keep(inputs, floating(values), Graph(at, floating(leaves)) if is_whole else op.graph)
         flat = _Ruled.apply(op, None if self.tape is not None and not self.replays else rule, values, *inputs)
         return flat[0] if form is None else tree_unflatten(list(flat), form)
 
