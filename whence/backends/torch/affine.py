@@ -86,9 +86,9 @@ class AffineOps:
         if before.op.graph is not None:
             # the product's own graph serves for the whole, whose derivative is scaled
             (z,) = before.op.graph.outputs
-            at = [*(before.op.graph.inputs[i] for i in kept), *constants]
+            leaves = [*(before.op.graph.inputs[i] for i in kept), *constants]
             with torch.enable_grad():
-                op.graph = Graph(at, (z if whole is None else z * whole,))
+                op.graph = Graph(leaves, (z if whole is None else z * whole,))
         self._completed[id(op)] = found
         return op, inputs
 
