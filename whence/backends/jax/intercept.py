@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
+from whence.core.ruled import RuledModel
 
 
 @dataclass
@@ -69,18 +70,14 @@ class JaxOp(OpCall):
         return tuple(found.get(i) for i in range(len(inputs)))
 
 
-class InterceptedModel(JaxModel):
+class InterceptedModel(RuledModel, JaxModel):
     """A model whose derivatives are those of a rule set."""
 
-    def __init__(self, base: JaxModel, rules: RuleSet) -> None:
-        self.base, self.rules = base, rules
-        self.target, self.options, self.store = base.target, base.options, base.store
-        self.default_layout = base.default_layout
-        self._met = Coverage()  # of the last forward pass that was differentiated
+    base: JaxModel
 
-    @property
-    def key(self) -> Any:
-        return ("intercept", self.rules, self.base.key)
+    def __init__(self, base: JaxModel, rules: RuleSet) -> None:
+        super().__init__(base, rules)
+        self._met = Coverage()  # of the last forward pass that was differentiated
 
     @property
     def coverage(self) -> Coverage:
@@ -202,28 +199,9 @@ class InterceptedModel(JaxModel):
 
         return bound
 
-    def with_options(self, **changes: Any) -> InterceptedModel:
-        base = self.base.with_options(**changes)
-        assert isinstance(base, JaxModel)
-        return InterceptedModel(base, self.rules)
-
     # -- the rest is the user's model ----------------------------------------------------------------------
     def read_state(self) -> tuple[Static, Any]:
         return self.base.state()
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         return self.base.call(static, arrays, args, kwargs, calls)
-
-    def layers(self) -> tuple[str, ...]:
-        return self.base.layers()
-
-    def place(self, value: Any) -> Tensor:
-        return self.base.place(value)
-
-    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
-        self.base.check(names, leaves)
-
-    @contextmanager
-    def hold(self) -> Iterator[Self]:
-        with self.base.hold():
-            yield self

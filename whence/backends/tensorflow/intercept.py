@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,9 +20,10 @@ from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
 from whence.core.layers import Within
-from whence.core.model import Edit, Leaf, Model
+from whence.core.model import Edit, Leaf
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
+from whence.core.ruled import RuledModel
 from whence.core.tree import flatten
 
 
@@ -107,13 +108,14 @@ class _RuledLeaf(TracedLeaf):
         self.seen = seen
 
 
-class InterceptedModel(TensorflowModel):
-    """``inner`` under ``rules``: same layers, same inputs, another derivative."""
+class InterceptedModel(RuledModel, TensorflowModel):
+    """A model whose derivatives are those of a rule set."""
 
-    def __init__(self, inner: TensorflowModel, rules: RuleSet, seen: _Seen | None = None) -> None:
-        super().__init__(inner.target, inner.options)
-        self.store = inner.store
-        self.inner, self.rules, self._seen = inner, rules, seen or _Seen()
+    base: TensorflowModel
+
+    def __init__(self, base: TensorflowModel, rules: RuleSet, seen: _Seen | None = None) -> None:
+        super().__init__(base, rules)
+        self._seen = seen or _Seen()
 
     def run(  # type: ignore[override]
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
@@ -127,7 +129,7 @@ class InterceptedModel(TensorflowModel):
 
         def forward(*leaves: Tensor) -> list[Tensor]:
             within = Within(self.rules.layers, self._scope)
-            output, tapped = self.inner.run(structure.unflatten(leaves), edits=marks, taps=taps, within=within)
+            output, tapped = self.base.run(structure.unflatten(leaves), edits=marks, taps=taps, within=within)
             return [output, *(tapped[name] for name in taps)]
 
         def emitted(*both: Tensor) -> list[Tensor]:
@@ -171,10 +173,6 @@ class InterceptedModel(TensorflowModel):
     def coverage(self) -> Coverage | None:
         return self._seen.coverage
 
-    @property
-    def key(self) -> Any:
-        return (self.inner.key, "rules", self.rules)
-
     def compile(self, leaf: Leaf, key: Any) -> Callable[..., Any]:
         compiled = super().compile(leaf, key)
         assert isinstance(compiled, _RuledLeaf)
@@ -182,32 +180,11 @@ class InterceptedModel(TensorflowModel):
         return compiled
 
     def _build(self, leaf: Leaf) -> Callable[..., Any]:
-        again, rules, seen = self.inner._weak(), self.rules, _Seen()
+        again, rules, seen = self.base._weak(), self.rules, _Seen()
         return _RuledLeaf(lambda *tensors: leaf(InterceptedModel(again(), rules, seen).run, *tensors), seen)
 
-    # -- as the model inside ---------------------------------------------------------------------------------
-    @property
-    def default_layout(self) -> str | None:  # type: ignore[override]
-        return self.inner.default_layout
-
-    def with_options(self, **changes: Any) -> Model:
-        inner = self.inner.with_options(**changes)
-        assert isinstance(inner, TensorflowModel)
-        return InterceptedModel(inner, self.rules)
-
-    def layers(self) -> tuple[str, ...]:
-        return self.inner.layers()
-
     def variables(self) -> Sequence[Any]:
-        return self.inner.variables()
-
-    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
-        self.inner.check(names, leaves)
-
-    @contextmanager
-    def hold(self) -> Iterator[Self]:
-        with self.inner.hold():
-            yield self
+        return self.base.variables()
 
 
 class _Visitor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -32,6 +32,7 @@ from whence.core.layers import Within
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
 from whence.core.rule import Coverage, Reference, Rule, RuleSet
+from whence.core.ruled import RuledModel
 from whence.core.statistics import Statistics
 
 RELU_NODES = ("relubackward", "clampminbackward", "thresholdbackward")
@@ -239,38 +240,21 @@ def _shapes(tensors: Sequence[Tensor]) -> list[torch.Size]:
     return [x.shape for x in tensors]
 
 
-class InterceptedModel(TorchModel):
+class InterceptedModel(RuledModel, TorchModel):
     """A model whose ``run`` has the derivatives of a rule set."""
+
+    base: TorchModel
 
     def __init__(self, base: TorchModel, rules: RuleSet) -> None:
         # compiled code does not come by the mode: go on with the module that was compiled
         target = uncompiled(base.target) if isinstance(base.target, torch.nn.Module) else base.target
-        self.base = type(base)(target, base.options)
-        self.target, self.options, self.store, self.rules = target, base.options, base.store, rules
-        self.default_layout = base.default_layout
-
-    @property
-    def key(self) -> Any:
-        return ("intercept", self.rules, self.base.key)
+        super().__init__(type(base)(target, base.options), rules)
+        self.store = base.store
 
     @property
     def coverage(self) -> Coverage:
         found: Coverage = self.store.get((self.key, "coverage"), Coverage)
         return found
-
-    def layers(self) -> tuple[str, ...]:
-        return self.base.layers()
-
-    def place(self, value: Any) -> Tensor:
-        return self.base.place(value)
-
-    def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
-        self.base.check(names, leaves)
-
-    @contextmanager
-    def hold(self) -> Iterator[Self]:
-        with self.base.hold():
-            yield self
 
     def run(  # type: ignore[override]
         self,
