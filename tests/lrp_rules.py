@@ -156,6 +156,9 @@ class Placed(ABC):
         some = whence.LRP(epsilon=1e-12).conservation(self.model(), X, 1, layers=["b"], batch_size=1)
         assert list(some.layers) == ["b"]
         np.testing.assert_allclose(some.layers["b"], expected["b"], rtol=1e-8)
+        from_b = whence.LRP(epsilon=1e-12, layer="b").conservation(self.model(), X, 1)
+        np.testing.assert_allclose(from_b.inputs, expected["b"], rtol=1e-8)
+        assert "b" not in from_b.layers and "c:0" in from_b.layers
         with pytest.raises(LayerError, match="nowhere"):
             flat.conservation(self.model(), X, 1, layers=["nowhere"])
         with pytest.raises(ParameterError, match="sequence"):

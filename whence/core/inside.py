@@ -136,7 +136,10 @@ def _leaf(
         def by_point(x: Tensor) -> Tensor:
             return rearrange(ops.astype(x, sum_dtype(ops.dtype(x))), "(k b) ... -> k b ...", k=k)
 
-        reduced = reduce(ops, [by_point(found[n]) for n in names], [by_point(gradients[n]) for n in names], weights)
+        # a layer before the one that is put in the place of its output is never come to
+        nothing = ops.zeros_like(score)
+        given, towards = ([by_point(of.get(n, nothing)) for n in names] for of in (found, gradients))
+        reduced = reduce(ops, given, towards, weights)
         return reduced, rearrange(score, "(k b) -> k b", k=k), chosen, ops.shape(output)
 
     return leaf

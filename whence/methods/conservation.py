@@ -64,7 +64,9 @@ class _PerLayer(Method):
     names: tuple[str, ...] | None = None
 
     def compute(self, ctx: Context) -> Attribution:
-        names = tuple(layer_shapes(ctx)) if self.names is None else self.names
+        given = layer_shapes(ctx) if self.names is None else self.names
+        # the layer that is attributed stands for the inputs
+        names = tuple(name for name in given if name != ctx.place.layer)
         found = self.of.relevance(ctx, names)
         layers = {name: sums for name, sums in zip(names, found.layers, strict=True) if sums is not None}
         inputs = np.sum([sums(ctx.ops, r) for r in found.inputs], axis=0)

@@ -150,7 +150,9 @@ class JaxOps(ArrayOps):
 
 def _device(x: Tensor) -> Any:
     """The one device that holds the array; None for a traced or a distributed one."""
-    devices = () if isinstance(x, jax.core.Tracer) else tuple(x.devices())
+    # a constant of a traced program is no array of JAX's, and on none yet
+    is_placed = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+    devices = tuple(x.devices()) if is_placed else ()
     return devices[0] if len(devices) == 1 else None
 
 
