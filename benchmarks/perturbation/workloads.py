@@ -30,7 +30,7 @@ class Workload:
     image: int | None = None
     solve: bool = False
     rounds: int = 3
-    rows: tuple[int, ...] = (12, 16, 32)
+    rows: tuple[int, ...] = (12, 24)
 
     def explain(self, model: Any, x: Any) -> Callable[[], Any]:
         """The call to whence."""
@@ -65,8 +65,8 @@ WORKLOADS = (
              whence.LIME(n_samples=200, feature_mask=whence.features.Grid(28), baseline="zeros"),
              half(200, 16), patches(112, 28), image=112, solve=True),
     Workload("KernelSHAP, 300 samples, 8 rows of 30, MLP", "kernel", whence.KernelSHAP(n_samples=300),
-             half(300, COLUMNS), np.arange(COLUMNS), solve=True, rounds=9, rows=(600, 1200, 2400, 4800)),
+             half(300, COLUMNS), np.arange(COLUMNS), solve=True, rounds=7, rows=(1200, 2400, 4800)),
     Workload("Shapley sampling, 25 orders, 8 rows of 30, MLP", "orders", whence.ShapleySampling(n_samples=25),
-             half(25 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=9, rows=(600, 1200, 2400, 4800)),
+             half(25 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=7, rows=(1200, 2400, 4800)),
 )  # fmt: skip
 """Few enough variants that a table takes three minutes."""

@@ -84,10 +84,12 @@ class Game:
             coalitions = np.concatenate([np.ones((1, *coalitions.shape[1:]), bool), coalitions])
         step = max(1, MOST_SCORES // (self.replacement.count * self.batch))
         parts = [self._scores(coalitions[i : i + step]) for i in range(0, len(coalitions), step)]
-        if with_all:
-            self.ctx.settle(parts[0][0], self.ctx.given_target)
         v = np.concatenate([mean_over_rows(self.ctx, scores, self.replacement.count) for scores in parts])
-        return v[1:] if with_all else v
+        if not with_all:
+            return v
+        ops, like = self.ctx.ops, parts[0]
+        self.ctx.settle(ops.asarray(v[0], like=like, dtype=ops.dtype(like)), self.ctx.given_target)
+        return v[1:]
 
     def _scores(self, coalitions: np.ndarray) -> Tensor:
         """Scores ``[(K rows), B]``."""

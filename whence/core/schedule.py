@@ -82,7 +82,8 @@ def _run_block(
             target.taken(served).check([int(n) for n in shape], ctx.positions[served])
             warn_if_mixing(ctx, call, arguments, score)
         state = merge(state, reduced, tile.points)
-        scores.append(score[: tile.points, : tile.samples])
+        padded = (tile.points, tile.samples) != tile.shape
+        scores.append(score[: tile.points, : tile.samples] if padded else score)
         ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
         ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
         ctx.work.advance(tile.points * tile.samples)

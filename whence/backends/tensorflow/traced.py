@@ -50,8 +50,9 @@ class TracedLeaf:
     def _trace(self, tensors: tuple[Any, ...]) -> Callable[..., Any]:
         leaves = tf.nest.flatten(tensors)
         shapes = tuple(None if x is None else (x.dtype, x.shape) for x in leaves)
-        compile_ = tf.function(self.fn, autograph=False).get_concrete_function
-        trace: Callable[..., Any] = self._traces.get(shapes, lambda: compile_(*tensors))
+        trace: Callable[..., Any] = self._traces.get(
+            shapes, lambda: tf.function(self.fn, autograph=False).get_concrete_function(*tensors)
+        )
         return trace
 
 
