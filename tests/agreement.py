@@ -47,6 +47,9 @@ def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, 
         yield name, name, {"n_samples": n_samples, "seed": 2}
     yield "guided_backprop", "guided_backprop", {}
     yield "deconvnet", "deconvnet", {}
+    yield "deep_lift", "deep_lift", {}
+    yield "deep_lift reveal_cancel", "deep_lift", {"rule": "reveal_cancel"}
+    yield "deep_lift_shap", "deep_lift_shap", {"baseline": background}
 
 
 def perturbations(background: np.ndarray, network: str) -> Iterator[tuple[str, dict[str, Any]]]:

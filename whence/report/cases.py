@@ -30,6 +30,16 @@ SETTINGS: dict[str, tuple[tuple[str, Make], ...]] = {
         ("adaptive, tol=0.01", lambda _: {"tol": 0.01}),
         ("at layer conv2", lambda _: {"layer": "conv2"}),
     ),
+    "deep_lift": (
+        ("rescale rule", lambda _: {}),
+        ("RevealCancel rule", lambda _: {"rule": "reveal_cancel"}),
+    ),
+    "deep_lift_shap": (("baselines from the training digits", lambda training: {"baseline": training}),),
+    "lrp": (
+        ("epsilon", lambda _: {}),
+        ("epsilon plus flat", lambda _: {"composite": "epsilon_plus_flat"}),
+        ("epsilon gamma box", lambda _: {"composite": "epsilon_gamma_box", "low": 0.0, "high": 1.0}),
+    ),
     "full_grad": (("", lambda _: {}),),
     "activations": (
         ("of conv1", lambda _: {"layers": ["conv1"]}),

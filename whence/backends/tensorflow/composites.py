@@ -91,11 +91,15 @@ def _activated(last: Any, kind: str, chain: Sequence[Any], reached: Collection[s
     return None
 
 
+_RESHAPES = ("Reshape", "Squeeze", "ExpandDims")
+"""What a product of other ranks than the model's, such as a convolution in one dimension, is put in shape by."""
+
+
 def _affine(z: Any, reached: Collection[str]) -> Composite | None:
     """The product with constant weights that gave z, changes of its shape included."""
     product = z.op
     shaped: list[Any] = []
-    while product.type == "Reshape" and product.inputs[1].name not in reached:
+    while product.type in _RESHAPES and not any(x.name in reached for x in list(product.inputs)[1:]):
         product, shaped = product.inputs[0].op, [product, *shaped]
     data = [i for i, x in enumerate(product.inputs) if x.name in reached]
     if not data or kind_of(product, data)[0] != "affine":
