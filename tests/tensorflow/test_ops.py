@@ -85,14 +85,13 @@ def test_conversions() -> None:
 def test_vjp(where: str) -> None:
     def both(a: Any, unused: Any) -> tuple[Any, ...]:
         y, pullback = ops.vjp(lambda a, unused: tf.gather(a, [0, 0, 2]) ** 2, a, unused)
-        return y, pullback(tf.ones_like(y)), pullback(3 * tf.ones_like(y))
+        return y, pullback(3 * tf.ones_like(y))
 
     run = ops.compile(both) if where == "graph" else both
-    y, once, thrice = run(tf.constant(X), tf.constant(F))
+    y, found = run(tf.constant(X), tf.constant(F))
     np.testing.assert_allclose(y, X[[0, 0, 2]] ** 2)
-    np.testing.assert_allclose(once[0], 2 * X * np.array([2, 0, 1])[:, None, None])
-    np.testing.assert_allclose(thrice[0], 3 * once[0])
-    assert isinstance(once[0], tf.Tensor) and once[1].shape == F.shape and not np.any(once[1])
+    np.testing.assert_allclose(found[0], 6 * X * np.array([2, 0, 1])[:, None, None])
+    assert isinstance(found[0], tf.Tensor) and found[1].shape == F.shape and not np.any(found[1])
 
 
 def test_vjp_does_not_differentiate_towards_parameters() -> None:

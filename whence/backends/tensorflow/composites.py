@@ -143,11 +143,12 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True)
 class Folded(Composite):
-    """A product z and what scales or shifts it by constants, z S + T.
+    """What a ``product`` z gives, scaled or shifted by constants, z S + T.
 
     ``inputs`` are those of the product, the data first, and then the constants of ``steps``.
     """
 
+    product: Composite = field(kw_only=True)
     steps: Sequence[Scaling] = ()
 
     def constants(self, values: Sequence[Any]) -> list[Any]:
@@ -165,15 +166,14 @@ def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
         x, steps = at[0], [*at[1], *steps]
         while edit_of(x.op) is not None and not _is_edited(x.op):
             x = x.op.inputs[0]
-        data = [i for i, y in enumerate(x.op.inputs) if y.name in reached]
-        if data and kind_of(x.op, data)[0] == "affine":
-            root = x.op.inputs[data[0]]
-            inputs = (root, *(w for w in x.op.inputs if w.name != root.name))
+        product = _affine(x, reached)
+        if product is not None:
             names, constants = zip(*steps, strict=True)
             is_scaled = bool({"mul", "div"} & {step.name for step in names})
-            params = {"conv": "Conv" in x.op.type, "scale": len(inputs) if is_scaled else None,
-                      "bias": len(inputs) + is_scaled}  # fmt: skip
-            return Folded("affine", (x.op, *passed), (*inputs, *constants), params, steps=names)
+            count = len(product.inputs)
+            params = {**product.params, "scale": count if is_scaled else None, "bias": count + is_scaled}
+            operations, inputs = (*product.operations, *passed), (*product.inputs, *constants)
+            return Folded("affine", operations, inputs, params, product=product, steps=names)
         passed, at = [x.op, *passed], _scaling(x.op, reached)
     return None
 

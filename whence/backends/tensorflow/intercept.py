@@ -77,16 +77,9 @@ class GraphOp(OpCall):
         if not isinstance(self._operation, Composite):
             return tuple(emit(self._operation, inputs))
         if isinstance(self._operation, Folded):
-            given = dict(zip((x.name for x in self._operation.inputs), inputs, strict=False))
-            product = self._operation.operations[0]
-            (z,) = emit(product, [given[x.name] for x in product.inputs])
+            z = _run(self._operation.product, inputs)[0]
             return (z + inputs[-1] if self.params["scale"] is None else z * inputs[-2] + inputs[-1],)
-        values = dict(zip((x.name for x in self._operation.inputs), inputs, strict=True))
-        found: list[Tensor] = []
-        for operation in self._operation.operations:
-            found = emit(operation, [values[x.name] for x in operation.inputs])
-            values.update((x.name, y) for x, y in zip(operation.outputs, found, strict=True))
-        return tuple(found)
+        return tuple(_run(self._operation, inputs))
 
     def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         at = list(inputs)
@@ -94,6 +87,16 @@ class GraphOp(OpCall):
             at[i] = tf.identity(at[i])
         found = iter(pull(self.call(*at), [at[i] for i in self.data], cotangents))
         return tuple(next(found) if i in self.data else None for i in range(len(at)))
+
+
+def _run(composite: Composite, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the last operation gives, the composite's inputs being the first of ``inputs``."""
+    values = dict(zip((x.name for x in composite.inputs), inputs, strict=False))
+    found: list[Tensor] = []
+    for operation in composite.operations:
+        found = emit(operation, [values[x.name] for x in operation.inputs])
+        values.update((x.name, y) for x, y in zip(operation.outputs, found, strict=True))
+    return found
 
 
 class _Seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,16 +18,21 @@ _NAMES = {
     "add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "div": "div", "divide": "div",
     "true_divide": "div", "truediv": "div",
 }  # fmt: skip
+MOVES = (
+    "permute", "transpose", "swapaxes", "movedim", "reshape", "view", "squeeze", "unsqueeze", "flatten", "contiguous",
+)  # fmt: skip
+"""What puts a product in another shape and leaves its values as they are, as Keras does with channels."""
 _NORM = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
 """The arguments of ``torch.batch_norm``."""
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A product with constant weights, and the steps taken behind it."""
+    """A product with constant weights, how its output was moved, and the steps taken behind it."""
 
     call: Call
     op: TorchOp
+    moves: tuple[Call, ...] = ()
     steps: tuple[tuple[str, Any], ...] = ()
 
 
@@ -50,6 +55,13 @@ class AffineOps:
             self._met[key_of(output)] = self._met[key_of(of)]
             self._held.append(output)
 
+    def add_moved(self, output: Tensor, call: Call) -> None:
+        """A product in another shape counts as one, unless something was done to it before."""
+        product = self._met.get(key_of(call.tensors[0]))
+        if product is not None and not product.steps and product.op.params.get("bias") is None:
+            self._met[key_of(output)] = replace(product, moves=(*product.moves, call.emptied()))
+            self._held.append(output)
+
     def completed(self, name: str, call: Call, at: int) -> tuple[TorchOp, Sequence[Tensor]] | None:
         """The call as the affine operation whose output ``call.tensors[at]`` it scales or shifts, and its inputs."""
         x = call.tensors[at]
@@ -60,11 +72,11 @@ class AffineOps:
         product, own = before.call, before.op.params.get("bias")
         spatial = product.tensors[1].ndim - 2 if before.op.params["conv"] else 0
         bias = None if own is None else product.tensors[own].reshape(-1, *(1,) * spatial)
-        found = _Product(product, before.op, (*before.steps, *steps))
+        found = replace(before, steps=(*before.steps, *steps))
         scale, bias = scale_and_bias(found.steps, bias)
         whole = scale
         tensors = list(product.tensors)
-        weight = None if scale is None else _scaled(product, scale)
+        weight = None if scale is None or before.moves else _scaled(product, scale)
         if weight is not None:
             tensors[1], scale = weight, None
         constants = [torch.as_tensor(c, dtype=x.dtype, device=x.device) for c in (scale, bias) if c is not None]
@@ -73,10 +85,11 @@ class AffineOps:
         nothing = None if own is None else torch.zeros_like(product.tensors[own])
         # the data are not kept, since that would keep what the function is for
         function, count, is_scaled = product.emptied(), len(product.tensors), scale is not None
+        moves = before.moves
 
         def run(*tensors: Tensor) -> tuple[Tensor, ...]:
             given = dict(zip(kept, tensors, strict=False))
-            z = function(*(given.get(i, nothing) for i in range(count)))
+            z = _moved(function(*(given.get(i, nothing) for i in range(count))), moves)
             return (z * tensors[-2] + tensors[-1] if is_scaled else z + tensors[-1],)
 
         inputs = (*(tensors[i] for i in kept), *constants)
@@ -85,12 +98,18 @@ class AffineOps:
         op = TorchOp("affine", before.op.name, params, data, run, layers=before.op.layers)
         if before.op.graph is not None:
             # the product's own graph serves for the whole, whose derivative is scaled
-            (z,) = before.op.graph.outputs
             leaves = [*(before.op.graph.inputs[i] for i in kept), *constants]
             with torch.enable_grad():
+                z = _moved(before.op.graph.outputs[0], moves)
                 op.graph = Graph(leaves, (z if whole is None else z * whole,))
         self._completed[id(op)] = found
         return op, inputs
+
+
+def _moved(z: Tensor, moves: Sequence[Call]) -> Tensor:
+    for move in moves:
+        z = move(z)
+    return z
 
 
 def _scaled(product: Call, scale: Any) -> Tensor | None:

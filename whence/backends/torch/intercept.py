@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from whence.backends.torch.activated import Activated
-from whence.backends.torch.affine import AffineOps
+from whence.backends.torch.affine import MOVES, AffineOps
 from whence.backends.torch.compositions import composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
 from whence.backends.torch.lineage import Lineage
@@ -139,7 +139,7 @@ class _Intercept(TorchFunctionMode):
             function, kinked = self.composed.function(call, root)  # type: ignore[union-attr]
             op = TorchOp("elementwise", op.name, {"kinked": kinked}, (0,), function)
             inputs = (self.composed.tensor(root),)  # type: ignore[union-attr]
-        if self.affine is not None and len(data) == 1 and not written:
+        if self.affine is not None and len(data) == 1:
             op, inputs = self.affine.completed(name, call, data[0]) or (op, inputs)
         if self.activated is not None and root is not None and op.kind in ("relu", "elementwise"):
             op, inputs = self.activated.completed(op, call, root) or (op, inputs)
@@ -165,6 +165,8 @@ class _Intercept(TorchFunctionMode):
             self.affine.add(output, call, op)
         elif self.affine is not None and name == "clone":
             self.affine.add_copy(output, call.tensors[0])
+        elif self.affine is not None and name in MOVES and len(call.tensors) == 1 and not written:
+            self.affine.add_moved(output, call)
         if self.activated is not None and op.kind == "affine":
             self.activated.add(output, call, op)
         if root is not None and not written and isinstance(output, torch.Tensor):

@@ -28,5 +28,6 @@ class KerasModel(KerasAdapter, ModuleModel):  # type: ignore[misc]
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
-        with inference(self.target, warn=False):
+        # a module lists no parameters of models nested in it
+        with inference(self.target, warn=False, parameters=[v.value for v in self.target.variables]):
             yield self

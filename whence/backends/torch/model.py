@@ -248,8 +248,12 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def inference(module: torch.nn.Module, *, warn: bool = True) -> Iterator[None]:
+def inference(
+    module: torch.nn.Module, *, warn: bool = True, parameters: Sequence[Tensor] | None = None
+) -> Iterator[None]:  # fmt: skip
     """Inference mode and frozen parameters while any thread explains through the module; then as it was.
+
+    ``parameters`` are the module's where it does not list them all.
 
     Compiled modules keep their flags unless they are training: a changed flag would compile them again.
     """
@@ -267,7 +271,8 @@ def inference(module: torch.nn.Module, *, warn: bool = True) -> Iterator[None]:
             for m in held.training:
                 m.training = False
             if uncompiled(module) is module:
-                held.trainable = [p for p in module.parameters() if p.requires_grad]
+                own = module.parameters() if parameters is None else parameters
+                held.trainable = [p for p in own if p.requires_grad]
                 for p in held.trainable:
                     p.requires_grad_(False)
         held.users += 1
