@@ -50,6 +50,7 @@ def methods(background: np.ndarray, *, brief: bool) -> Iterator[tuple[str, str, 
     yield "deep_lift", "deep_lift", {}
     yield "deep_lift reveal_cancel", "deep_lift", {"rule": "reveal_cancel"}
     yield "deep_lift_shap", "deep_lift_shap", {"baseline": background}
+    yield "lrp", "lrp", {"composite": "epsilon_plus"}
 
 
 def perturbations(background: np.ndarray, network: str) -> Iterator[tuple[str, dict[str, Any]]]:
