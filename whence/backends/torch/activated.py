@@ -22,6 +22,14 @@ class Activated:
         if op.data[0] != op.params.get("bias"):
             self._met[key_of(output)] = replace(op, function=call.as_function()), call, output
 
+    def add_moved(self, output: Tensor, call: Call) -> None:
+        """A product in another shape counts as one."""
+        if key_of(call.tensors[0]) in self._met:
+            affine, product, _ = self._met[key_of(call.tensors[0])]
+            before, move = affine.function, call.emptied()
+            moved = replace(affine, function=lambda *inputs: (move(*before(*inputs)),))
+            self._met[key_of(output)] = moved, product, output
+
     def completed(self, op: TorchOp, call: Call, root: Key) -> tuple[TorchOp, Sequence[Tensor]] | None:
         """The call, an elementwise function of the root, with the affine operation before it; and their inputs."""
         key = next((key for key in self._composed.chain(root) if key in self._met), None)

@@ -117,8 +117,8 @@ class _Intercept(TorchFunctionMode):
         if name not in self.plain_names:
             ruled = any(self.rules.find(_probe(kind, self.rules.layers)) for kind in kinds_of(name))
             in_composite = self.composed is not None and name in VALUE_BY_VALUE
-            is_affine = self.activated is not None and "affine" in kinds_of(name)
-            self.plain_names[name] = not (ruled or in_composite or is_affine or self.affine is not None)
+            is_part = self.activated is not None and (name in MOVES or "affine" in kinds_of(name))
+            self.plain_names[name] = not (ruled or in_composite or is_part or self.affine is not None)
         return self.plain_names[name]
 
     def _called(self, name: str, call: Call) -> Any:
@@ -165,10 +165,12 @@ class _Intercept(TorchFunctionMode):
             self.affine.add(output, call, op)
         elif self.affine is not None and name == "clone":
             self.affine.add_copy(output, call.tensors[0])
-        elif self.affine is not None and name in MOVES and len(call.tensors) == 1 and not written:
-            self.affine.add_moved(output, call)
         if self.activated is not None and op.kind == "affine":
             self.activated.add(output, call, op)
+        if name in MOVES and len(call.tensors) == 1 and not written:
+            for known in (self.affine, self.activated):
+                if known is not None:
+                    known.add_moved(output, call)
         if root is not None and not written and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
         return output

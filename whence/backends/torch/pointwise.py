@@ -78,10 +78,12 @@ class Composed:
         return _Steps(steps), any(canonical(step.function) in KINKED for step, _ in steps)
 
     def add(self, output: Tensor, call: Call, root: Key) -> None:
-        """Remember what a call gave."""
-        key = key_of(output)
+        """Remember what a call gave, unless that is what it was given: a conversion to the type that it has, say."""
+        key, keys = key_of(output), [key_of(x) for x in call.tensors]
+        if key in keys:
+            return
         self._known.add(key, root)
-        self._tensors[key], self._calls[key] = output, (call, [key_of(x) for x in call.tensors])
+        self._tensors[key], self._calls[key] = output, (call, keys)
 
 
 @dataclass
