@@ -25,11 +25,15 @@ class NnxModel(JaxModel):
         return tuple(name for name, module in _modules(self.target).items() if name and callable(module))
 
     def read_state(self) -> tuple[Static, Any]:
-        from flax import nnx
+        from whence.backends.jax.nnx_state import Split, split
 
-        graph, state = nnx.split(self.target)
-        variables, arrays = Static.split(state)
-        return Static((graph, variables)), arrays
+        last: list[Split] = self.store.get("last split", list)
+        for known in last:
+            if (state := known.state()) is not None:
+                return state
+        state, found = split(self.target, self.known)
+        last[:] = [] if found is None else [found]
+        return state
 
     def call(self, static: Static, arrays: Any, args: Args, kwargs: Kwargs, calls: LayerCalls) -> Any:
         from flax import nnx

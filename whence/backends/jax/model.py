@@ -70,8 +70,12 @@ class JaxModel(Model):
         if held is not None:
             return held
         static, arrays = self.read_state()
-        # the equal one of an earlier call, which compiled code recognises without comparing
-        return self.store.get(("state", static), lambda: static), arrays
+        return self.known(static), arrays
+
+    def known(self, static: Static) -> Static:
+        """The equal one of an earlier call, which compiled code recognises without comparing."""
+        found: Static = self.store.get(("state", static), lambda: static)
+        return found
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
