@@ -178,21 +178,25 @@ class LayerCalls:
             self.tapped[f"{point}:{count}"] = value
         return value
 
-    def finish(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """The tapped values; raises LayerError for names that were not reached, or were reached several times."""
+    def finish(self, names: Callable[[], Sequence[str]]) -> dict[str, Tensor]:
+        """The tapped values; raises LayerError for layers that were not reached, or were reached several times.
+
+        ``names`` gives the model's layers, for an error.
+        """
         if self.every:
             return {_shortest(name, self._calls): value for name, value in self.tapped.items()}
         for name in () if self.within is None else self.within.names:
             layer, call = split_call(name)
             count = self.begun.get(layer, 0)
             if count == 0:
-                raise missing_layer(layer, layers) if layer not in layers else _uncalled(name)
+                raise _uncalled(name) if layer in names() else missing_layer(layer, names())
             if call is not None and call >= count:
                 raise _called_less(name, layer, count)
         for name in (*self.edits, *self.taps):
             point, call = split_call(name)
             count = self._calls.get(point, 0)
             if count == 0:
+                layers = names()
                 if layer_of(point) not in layers and point not in layers:
                     raise missing_layer(layer_of(point), layers)
                 if point in self.several:

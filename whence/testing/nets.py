@@ -95,7 +95,7 @@ class LayeredModel(Model):
         calls = LayerCalls(edits, taps)
         args, kwargs = self._arguments(inputs)
         output = self.target(self.ops, calls, *args, **kwargs)
-        return output, calls.finish(self.names)
+        return output, calls.finish(lambda: self.names)
 
     def layers(self) -> tuple[str, ...]:
         return self.names

@@ -131,7 +131,7 @@ class InterceptedModel(RuledModel, JaxModel):
         return scope
 
     def _tapped(self, calls: LayerCalls, program: Program) -> dict[str, Tensor]:
-        return calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
+        return calls.finish(lambda: tuple(dict.fromkeys((*self.layers(), *program.marks))))
 
     def _ruled(self, step: Step, xs: Any, xs0: Any, ys0: Any, met: dict[int, Step]) -> Sequence[Tensor]:
         """One step with its rule; ``met`` is told when the step is differentiated."""

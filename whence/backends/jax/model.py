@@ -109,7 +109,7 @@ class JaxModel(Model):
             return self._output(static, arrays, inputs, calls), {}
         program, args = self.program(static, arrays, inputs, calls)
         output = program.run(args, calls)[0]
-        return output, calls.finish(tuple(dict.fromkeys((*self.layers(), *program.marks))))
+        return output, calls.finish(lambda: tuple(dict.fromkeys((*self.layers(), *program.marks))))
 
     def program(
         self,

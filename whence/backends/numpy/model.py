@@ -32,7 +32,7 @@ class CallableModel(Model):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         args, kwargs = self._arguments(_own(inputs))
         output = self._select_output(self._call(*args, **kwargs))
-        return _numbers(output), LayerCalls(edits, taps).finish(())
+        return _numbers(output), LayerCalls(edits, taps).finish(self.layers)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         return self.target(*args, **kwargs)

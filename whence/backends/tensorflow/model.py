@@ -30,7 +30,7 @@ class TensorflowModel(Model):
         with self._listening(calls):
             output = self._call(inputs)
         rows = tf.nest.flatten(inputs)[0].shape[0]
-        tapped = calls.finish(self.layers() if calls.layers else ())
+        tapped = calls.finish(self.layers)
         return with_known_shape(output, rows), {name: with_known_shape(x, rows) for name, x in tapped.items()}
 
     @contextmanager

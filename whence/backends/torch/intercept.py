@@ -19,10 +19,11 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from whence.backends.torch.activated import Activated
 from whence.backends.torch.affine import MOVES, AffineOps
+from whence.backends.torch.compiled import uncompiled
 from whence.backends.torch.compositions import composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
 from whence.backends.torch.lineage import Lineage
-from whence.backends.torch.model import TorchModel, uncompiled
+from whence.backends.torch.model import TorchModel
 from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
 from whence.backends.torch.pointwise import Composed, key_of

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from whence.backends.keras_layers import layer_calls
 from whence.backends.keras_model import KerasAdapter
-from whence.backends.torch.model import ModuleModel, inference
+from whence.backends.torch.inference import inference
+from whence.backends.torch.model import ModuleModel
 from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit
 from whence.core.ops import Tensor
@@ -24,7 +25,7 @@ class KerasModel(KerasAdapter, ModuleModel):  # type: ignore[misc]
         calls = LayerCalls(edits, taps, within)
         with layer_calls(self.target, calls):
             output = self._call(inputs)
-        return output, calls.finish(self.layers() if calls.layers else ())
+        return output, calls.finish(self.layers)
 
     @contextmanager
     def hold(self) -> Iterator[Self]:

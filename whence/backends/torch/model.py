@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +11,11 @@ from typing import Any, Self
 import torch
 from torch.utils.checkpoint import CheckpointError
 
+from whence.backends.torch.compiled import is_compiled_in_place, uncompiled
+from whence.backends.torch.inference import held, inference
+from whence.backends.torch.memory_format import copied_weights
 from whence.backends.torch.ops import TorchOps, ops
-from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
+from whence.core.errors import DTypeError, LayerError
 from whence.core.layers import IN, LayerCalls, Within, split_call
 from whence.core.model import Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
@@ -62,13 +63,10 @@ class TorchModel(Model):
 
         return InterceptedModel(self, rules)
 
-    def _call(self, inputs: Any, function: Callable[..., Any] | None = None) -> Tensor:
-        args, kwargs = self._arguments(_own(inputs, channels_last=self._convolves()))
+    def _call(self, inputs: Any, function: Callable[..., Any] | None = None, *, channels_last: bool = False) -> Tensor:
+        """The output; images are handed over ``channels_last`` where convolutions run fastest that way."""
+        args, kwargs = self._arguments(_own(inputs, channels_last=channels_last))
         return self._select_output((function or self.target)(*args, **kwargs))
-
-    def _convolves(self) -> bool:
-        """Whether images are best given channels last in memory."""
-        return False
 
 
 class FunctionModel(TorchModel):
@@ -81,7 +79,7 @@ class FunctionModel(TorchModel):
         self, inputs: Any, *, edits: Mapping[str, Edit] | None = None, taps: Sequence[str] = (),
         within: Within | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
-        return self._call(inputs), LayerCalls(edits, taps, within).finish(())
+        return self._call(inputs), LayerCalls(edits, taps, within).finish(self.layers)
 
 
 class ModuleModel(TorchModel):
@@ -108,10 +106,12 @@ class ModuleModel(TorchModel):
         with _hooks(module, calls):
             # past a call that ``module.compile()`` has compiled
             output = type(self)(module, self.options)._call(inputs, module._call_impl)
-        return output, calls.finish(self.layers())
+        return output, calls.finish(self.layers)
 
-    def _convolves(self) -> bool:
-        return any(isinstance(m, torch.nn.Conv2d) for m in self.target.modules())
+    def _call(self, inputs: Any, function: Callable[..., Any] | None = None, *, channels_last: bool = False) -> Tensor:
+        state = held(self.target)
+        with copied_weights(state.copies_for_next_pass()):
+            return super()._call(inputs, function, channels_last=channels_last or state.convolves)
 
     @contextmanager
     def hold(self) -> Iterator[Self]:
@@ -134,12 +134,6 @@ class ModuleModel(TorchModel):
         return ops.asarray(value) if parameter is None else ops.asarray(value).to(parameter.device)
 
 
-def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that ``torch.compile`` wrapped: compiled code does not call the layers from Python."""
-    original = getattr(module, "_orig_mod", None)
-    return original if isinstance(original, torch.nn.Module) else module
-
-
 def _own(inputs: Any, *, channels_last: bool) -> Any:
     """Copies that the model may write on; images in the memory format in which convolutions run fastest."""
     if isinstance(inputs, dict):
@@ -155,7 +149,7 @@ def _own(inputs: Any, *, channels_last: bool) -> Any:
 def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
     """Forward hooks on the wanted layers, for calls of this thread only, removed on the way out."""
     here, handles, wanted = threading.get_ident(), [], calls.wanted
-    modules = _hookable(module)
+    modules = {name: inner for name in calls.layers if (inner := _hookable(module, name)) is not None}
     edited, differentiated = {split_call(name)[0] for name in calls.edits}, torch.is_grad_enabled()
 
     def hook_of(name: str) -> Callable[..., Any]:
@@ -193,38 +187,31 @@ def _hooks(module: torch.nn.Module, calls: LayerCalls) -> Iterator[None]:
         return lambda *_: calls.end(name) if threading.get_ident() == here else None
 
     try:
-        for name in set(calls.layers) & set(modules):
+        for name, inner in modules.items():
             if name in calls.scoped:
-                handles.append(modules[name].register_forward_pre_hook(begin_of(name)))
-                handles.append(modules[name].register_forward_hook(end_of(name)))
+                handles.append(inner.register_forward_pre_hook(begin_of(name)))
+                handles.append(inner.register_forward_hook(end_of(name)))
             if name + IN in wanted:
-                handles.append(modules[name].register_forward_pre_hook(hook_before(name), with_kwargs=True))
+                handles.append(inner.register_forward_pre_hook(hook_before(name), with_kwargs=True))
             if name in wanted:
-                handles.append(modules[name].register_forward_hook(hook_of(name)))
+                handles.append(inner.register_forward_hook(hook_of(name)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hookable(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The modules inside by name, apart from scripted ones and from those inside a compiled part.
+def _hookable(module: torch.nn.Module, name: str) -> torch.nn.Module | None:
+    """The module of that name, unless it is scripted or inside a compiled part.
 
     Scripted modules take no hooks. Code compiled without a hook may run in its presence, and the other way round.
     """
-    found: dict[str, torch.nn.Module] = {}
-    closed: tuple[str, ...] = ()
-    for name, inner in module.named_modules():
-        if not name or name.startswith(closed):
-            continue
-        in_place = getattr(inner, "_compiled_call_impl", None) is not None
-        if in_place or isinstance(inner, torch.jit.ScriptModule):
-            closed += (f"{name}.",)
-            continue
-        if uncompiled(inner) is not inner:
-            closed += (f"{name}.",)
-        found[name] = inner
-    return found
+    for part in name.split("."):
+        inner = None if uncompiled(module) is not module else module._modules.get(part)
+        if inner is None or is_compiled_in_place(inner):
+            return None
+        module = inner
+    return module
 
 
 def _copy(output: Any) -> Any:
@@ -232,67 +219,3 @@ def _copy(output: Any) -> Any:
         return output.clone()
     nested = isinstance(output, (tuple, list)) and bool(output)
     return sequence(type(output), (_copy(output[0]), *output[1:])) if nested else output
-
-
-class _Held:
-    """The state that ``inference`` changed on one module, and how many explanations rely on it."""
-
-    def __init__(self) -> None:
-        self.users = 0
-        self.training: list[torch.nn.Module] = []
-        self.trainable: list[torch.nn.Parameter] = []
-
-
-_held: weakref.WeakKeyDictionary[torch.nn.Module, _Held] = weakref.WeakKeyDictionary()
-_lock = threading.RLock()
-
-
-@contextmanager
-def inference(
-    module: torch.nn.Module, *, warn: bool = True, parameters: Sequence[Tensor] | None = None
-) -> Iterator[None]:  # fmt: skip
-    """Inference mode and frozen parameters while any thread explains through the module; then as it was.
-
-    ``parameters`` are the module's where it does not list them all.
-
-    Compiled modules keep their flags unless they are training: a changed flag would compile them again.
-    """
-    with _lock:
-        held = _held.setdefault(module, _Held())
-        if held.users == 0:
-            held.training = [m for m in module.modules() if m.training]
-            if warn and any(_behaves_otherwise(m) for m in held.training):
-                warnings.warn(
-                    f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
-                    "and put back afterwards.",
-                    TrainingModeWarning,
-                    stacklevel=6,
-                )
-            for m in held.training:
-                m.training = False
-            if uncompiled(module) is module:
-                own = module.parameters() if parameters is None else parameters
-                held.trainable = [p for p in own if p.requires_grad]
-                for p in held.trainable:
-                    p.requires_grad_(False)
-        held.users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            held.users -= 1
-            if held.users == 0:
-                for m in held.training:
-                    m.training = True
-                for p in held.trainable:
-                    p.requires_grad_(True)
-                del _held[module]
-
-
-_TRAINING_MATTERS = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)
-
-
-def _behaves_otherwise(module: torch.nn.Module) -> bool:
-    """Whether a module in training mode computes something else: a fresh model of plain layers needs no warning."""
-    ours = type(module).__module__.startswith("torch.nn.")
-    return isinstance(module, _TRAINING_MATTERS) or bool(getattr(module, "dropout", 0)) or not ours

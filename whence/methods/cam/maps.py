@@ -161,9 +161,11 @@ class ActivationMap(MapMethod):
         pairs = zip(found.activations, found.gradients, layers, strict=True)
         placed = [(self.places(ctx, a, layer), self.places(ctx, g, layer)) for a, g, layer in pairs]
         for (_, g), whole, layer in zip(placed, found.gradients, layers, strict=True):
+            if not _is_zero(ctx.ops, g):
+                continue
             if _is_zero(ctx.ops, whole):
                 require_dependence(ctx, layer)
-            elif _is_zero(ctx.ops, g):
+            else:
                 raise LayerError(
                     f"a map of layer {layer!r}",
                     received="tokens on which the score does not depend: only other tokens reach it from there",

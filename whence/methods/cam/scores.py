@@ -34,12 +34,13 @@ class Masked:
     axes: tuple[int, ...]
     """Spatial axes of the image, counted from its batch axis."""
 
-    def __call__(self, x: Tensor, baseline: Tensor, channel: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, baseline: Tensor, channel: Tensor, least: Tensor) -> Tensor:
         # points and samples stand before: [k, b, ...]
         axes = tuple(axis + 1 for axis in self.axes)
         mask = self.ops.resize(channel, self.size, axes=axes, method="bilinear")
         mask = mask - self.ops.min(mask, axis=axes, keepdims=True)
-        return straight_line(x, baseline, divided(self.ops, mask, self.ops.max(mask, axis=axes, keepdims=True)))
+        mask = divided(self.ops, mask, self.ops.max(mask, axis=axes, keepdims=True))
+        return straight_line(x, baseline, self.ops.maximum(mask, least))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -69,25 +70,36 @@ class ScoreCAM(ActivationMap):
         found = layer_activations(self, ctx, layers)
         at_image = ctx.at_input(image_of(ctx))
         baseline = baselines.at_place(at_image, self.baseline)
-        return [self._map(at_image, a, baseline) for a in found]
+        return [self._map(ctx, at_image, a, baseline) for a in found]
 
-    def _map(self, ctx: Context, a: Tensor, baseline: Any) -> Tensor:
-        ops, layout = ctx.ops, ctx.layout()
+    def _map(self, ctx: Context, at_image: Context, a: Tensor, baseline: Any) -> Tensor:
+        ops, layout, (x,) = ctx.ops, at_image.layout(), at_image.x
         chosen = most_varied(ops, a, self.channels)
-        size = tuple(ops.shape(ctx.x[0])[axis] for axis in layout.spatial)
+        size = tuple(ops.shape(x)[axis] for axis in layout.spatial)
+        extra = int(ctx.unscored)  # the whole input goes first, where its score is not known
 
         def maps(points: range, samples: slice) -> tuple[Tensor, ...]:
-            some = rearrange(chosen[samples][..., points.start : points.stop], "b ... k -> k b ...")
+            channels = [max(point - extra, 0) for point in points]
+            some = rearrange(chosen[samples][..., channels[0] : channels[-1] + 1], "b ... k -> k b ...")
+            some = ops.concat([some[:1], some]) if len(channels) > ops.shape(some)[0] else some
             return (some[:, :, None] if layout.channel == 1 else some[..., None],)
 
-        count = ops.shape(chosen)[-1]
-        scores = scores_over_variants(ctx, Masked(ops, size, layout.spatial), samples=(ctx.x, baseline), draws=(maps,),
-                                      count=count)  # fmt: skip
+        count = extra + ops.shape(chosen)[-1]
+        scores = scores_over_variants(
+            at_image,
+            Masked(ops, size, layout.spatial),
+            samples=((x,), baseline),
+            draws=(maps, np.less(np.arange(count), extra).astype(np.float32)),
+            count=count,
+        )
+        if extra:
+            ctx.settle(scores[0], ctx.given_target)
+            scores = scores[1:]
         if self.weights == "softmax":
             shares = ops.exp(scores - ops.max(scores, axis=0, keepdims=True))
             weights = shares / ops.sum(shares, axis=0, keepdims=True)
         else:
-            weights = scores - ctx.score_of(baseline) if self.weights == "increase" else scores
+            weights = scores - at_image.score_of(baseline) if self.weights == "increase" else scores
         return weighted(ops, weights, chosen)
 
 
@@ -123,7 +135,11 @@ class AblationCAM(ActivationMap):
         ops, at_layer = ctx.ops, ctx.at_layer(layer)
         a = self.places(ctx, at_layer.x[0], layer)
         kept = most_varied_positions(ops, a, self.channels)
-        scores = scores_without(at_layer, kept, self._channel_axis(ctx, at_layer.x[0]))
+        gone = np.insert(kept, 0, NONE, axis=1) if ctx.unscored else kept
+        scores = scores_without(at_layer, gone, self._channel_axis(ctx, at_layer.x[0]))
+        if ctx.unscored:
+            ctx.settle(scores[0], ctx.given_target)
+            scores = scores[1:]
         score = ctx.score
         drops = divided(ops, score - scores, ops.abs(score) + ops.zeros_like(scores))
         return weighted(ops, drops, chosen_channels(ops, a, kept))
@@ -131,6 +147,10 @@ class AblationCAM(ActivationMap):
     def _channel_axis(self, ctx: Context, x: Tensor) -> int:
         rank = len(ctx.ops.shape(x))
         return rank - 1 if self.tokens is not None else ctx.model.layout(rank).channel or rank - 1
+
+
+NONE = -1
+"""The position of no channel."""
 
 
 def scores_without(at_layer: Context, positions: np.ndarray, axis: int) -> Tensor:
