@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-from benchmarks.harness import ONE_THREAD, pinned
+from benchmarks.harness import ENVIRONMENT, pinned
 
 JOBS = (
     ("agreement", "gradients"),
@@ -43,7 +43,7 @@ def main(*words: str) -> int:
     if not jobs:
         print("usage: python -m benchmarks [" + " | ".join(" ".join(job) for job in JOBS) + "]", file=sys.stderr)
         return 2
-    return max(subprocess.run(_command(job), env={**os.environ, **ONE_THREAD}).returncode for job in jobs)
+    return max(subprocess.run(_command(job), env={**os.environ, **ENVIRONMENT}).returncode for job in jobs)
 
 
 def _command(job: tuple[str, ...]) -> list[str]:

@@ -20,15 +20,18 @@ LEAST_SECONDS = 0.05
 AFTERWARDS = 0.02
 """Seconds after a variant in which its threads come to rest; sleeping takes no CPU time."""
 
-ONE_THREAD = {
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    # freed memory is kept: when it goes back to the system hangs on the order of allocations, by chance
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
 }  # fmt: skip
-"""Environment of a measuring process, set before any framework is imported."""
+"""Environment of a measuring process, set before it starts."""
 
 
 @dataclass(frozen=True)

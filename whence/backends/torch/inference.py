@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -21,17 +21,19 @@ class Held:
 
     def __init__(self, modules: Sequence[torch.nn.Module]) -> None:
         self.users = 0
+        self.modules = modules
         self.training: list[torch.nn.Module] = []
-        self.trainable: list[torch.nn.Parameter] = []
+        self.trainable: list[Tensor] = []
         self.convolves = any(isinstance(m, torch.nn.Conv2d) for m in modules)
-        self.copies: Copies | None = None
-        """Weights in another memory format, where that is worth it."""
         self._passes = 0
+        self._copies: Copies | None = None
 
-    def copies_for_next_pass(self) -> Copies | None:
-        """The copies, which are made by the first pass that is given them: not where there are only one or two."""
+    def weights_of_next_pass(self) -> Copies | None:
+        """Weights in another memory format, where that is worth it: not before the third pass."""
         self._passes += 1
-        return self.copies if self._passes > 2 else None
+        if self._passes == 3 and self.convolves and gains_by_copies(self.modules):
+            self._copies = {}
+        return self._copies
 
 
 _held: weakref.WeakKeyDictionary[torch.nn.Module, Held] = weakref.WeakKeyDictionary()
@@ -56,9 +58,8 @@ def inference(
     with _lock:
         state = _held.get(module)
         if state is None:
-            inside = list(module.modules())
-            state = Held(inside)
-            state.training = [m for m in inside if m.training]
+            state = Held(list(module.modules()))
+            state.training = [m for m in state.modules if m.training]
             if warn and any(_behaves_otherwise(m) for m in state.training):
                 warnings.warn(
                     f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
@@ -69,11 +70,10 @@ def inference(
             for m in state.training:
                 m.training = False
             if uncompiled(module) is module:
-                own = [p for m in inside for p in m.parameters(recurse=False)] if parameters is None else parameters
+                own = parameters_of(state.modules) if parameters is None else parameters
                 state.trainable = [p for p in own if p.requires_grad]
                 for p in state.trainable:
                     p.requires_grad_(False)
-            state.copies = {} if state.convolves and gains_by_copies(inside) else None
             _held[module] = state
         state.users += 1
     try:
@@ -87,6 +87,11 @@ def inference(
                 for p in state.trainable:
                     p.requires_grad_(True)
                 del _held[module]
+
+
+def parameters_of(modules: Iterable[torch.nn.Module]) -> list[Tensor]:
+    """The modules' own parameters: many times faster than ``parameters``, which makes up their names."""
+    return [p for m in modules for p in m._parameters.values() if p is not None]
 
 
 _TRAINING_MATTERS = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)

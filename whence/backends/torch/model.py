@@ -12,7 +12,7 @@ import torch
 from torch.utils.checkpoint import CheckpointError
 
 from whence.backends.torch.compiled import is_compiled_in_place, uncompiled
-from whence.backends.torch.inference import held, inference
+from whence.backends.torch.inference import held, inference, parameters_of
 from whence.backends.torch.memory_format import copied_weights
 from whence.backends.torch.ops import TorchOps, ops
 from whence.core.errors import DTypeError, LayerError
@@ -110,7 +110,7 @@ class ModuleModel(TorchModel):
 
     def _call(self, inputs: Any, function: Callable[..., Any] | None = None, *, channels_last: bool = False) -> Tensor:
         state = held(self.target)
-        with copied_weights(state.copies_for_next_pass()):
+        with copied_weights(state.weights_of_next_pass()):
             return super()._call(inputs, function, channels_last=channels_last or state.convolves)
 
     @contextmanager
@@ -119,7 +119,7 @@ class ModuleModel(TorchModel):
             yield self
 
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
-        dtypes = {p.dtype for p in self.target.parameters() if p.is_floating_point()}
+        dtypes = {p.dtype for p in parameters_of(self.target.modules()) if p.is_floating_point()}
         for name, leaf in zip(names, leaves, strict=True):
             if self.options.preprocess is None and leaf.is_floating_point() and dtypes and leaf.dtype not in dtypes:
                 wanted = " or ".join(sorted(ops.dtype(torch.empty(0, dtype=d)) for d in dtypes))
