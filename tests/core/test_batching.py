@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from whence.core.batching import FORWARD_ROWS, GRADIENT_ROWS, MOST_ROWS, choose_rows, tile_points, tiles
+from whence.core.batching import GRADIENT_ROWS, MOST_ROWS, choose_rows, tile_points, tiles
 
 SIZES = [*product((1, 2, 3, 5, 16, 33), (1, 2, 7, 25, 50, 301), (1, 2, 3, 8, 16, 64, 1000))]
 RANDOM = [tuple(map(int, row)) for row in np.random.default_rng(0).integers(1, (40, 200, 300), (300, 3))]
@@ -55,7 +55,7 @@ def test_rows_from_the_memory_budget() -> None:
     assert choose_rows(4, None, gradient=True) == MOST_ROWS[True]
     assert choose_rows(4, None, gradient=False) == MOST_ROWS[False] > MOST_ROWS[True]
     assert choose_rows(10**9, None, gradient=True) == GRADIENT_ROWS
-    assert choose_rows(10**9, None, gradient=False) == FORWARD_ROWS
+    assert choose_rows(10**9, None, gradient=False, forward_rows=7) == 7
     assert choose_rows(10**9, 10**6, gradient=True) == 1, "some row is always tried"
     assert choose_rows(0, 10**9, gradient=True) >= 1
     many, few = (choose_rows(10**5, free, gradient=True) for free in (10**10, 10**8))

@@ -88,23 +88,26 @@ def layout_of(model: Any) -> str:
 
 def require_dtype(model: Any, ops: Ops, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
     """Raise DTypeError for floating-point inputs that Keras would silently cast to another precision."""
-    # a mixed-precision model casts by its own policy, in some releases already at its inputs
-    mixed = {layer.compute_dtype for layer in _layers(model) if layer.compute_dtype != layer.variable_dtype}
-    declared = {_dtype(tensor) for tensor in getattr(model, "inputs", None) or ()} - mixed
-    variables = {_dtype(variable) for variable in model.weights}
-    for name, leaf in zip(names, leaves, strict=True):
-        for what, dtypes in (("variables", variables), ("declared inputs", declared)):
-            wanted = sorted(d for d in dtypes if "float" in d)
-            if ops.is_floating(leaf) and wanted and ops.dtype(leaf) not in wanted:
+    given = {ops.dtype(leaf): name for name, leaf in zip(names, leaves, strict=True) if ops.is_floating(leaf)}
+    declared = {_dtype(tensor) for tensor in getattr(model, "inputs", None) or ()}
+    for what, dtypes in (("variables", set(map(_dtype, model.weights))), ("declared inputs", declared)):
+        floating = {d for d in dtypes if "float" in d}
+        if what == "declared inputs" and not floating >= given.keys():
+            # a mixed-precision model casts by its own policy, in some releases already at its inputs
+            floating -= {layer.compute_dtype for layer in _layers(model) if layer.compute_dtype != layer.variable_dtype}
+        wanted = " or ".join(sorted(floating))
+        for dtype, name in given.items():
+            if wanted and dtype not in floating:
                 raise DTypeError(
-                    f"{name} for a Keras model whose {what} are {' or '.join(wanted)}",
-                    received=ops.dtype(leaf),
-                    valid=f"inputs of {' or '.join(wanted)}",
+                    f"{name} for a Keras model whose {what} are {wanted}",
+                    received=dtype,
+                    valid=f"inputs of {wanted}",
                 )
 
 
 def _dtype(variable: Any) -> str:
-    return str(getattr(variable.dtype, "name", variable.dtype))
+    dtype = variable.dtype
+    return str(getattr(dtype, "name", dtype))
 
 
 def _layers(layer: Any) -> Iterator[Any]:

@@ -28,8 +28,11 @@ class KerasAdapter(Model):
         return keras_layers.before_activation(self.target, layer)
 
     def check(self, names: Sequence[str], leaves: Sequence[Tensor]) -> None:
-        if self.options.preprocess is None:
+        fine: set[tuple[str, ...]] = self.store.get("dtypes that fit", set)
+        dtypes = tuple(map(self.ops.dtype, leaves))
+        if self.options.preprocess is None and dtypes not in fine:
             keras_layers.require_dtype(self.target, self.ops, names, leaves)
+            fine.add(dtypes)
 
     def _arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self.options.unpack is None and isinstance(inputs, (tuple, list, dict)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-GRADIENT_ROWS, FORWARD_ROWS = 16, 16
+GRADIENT_ROWS = 16
 MOST_ROWS = {True: 1024, False: 4096}
 """With and without a gradient."""
 ACTIVATIONS_PER_INPUT = 64
@@ -26,9 +26,11 @@ class Tile:
     """(points, samples) that the model is run on, padding included."""
 
 
-def choose_rows(row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk_bytes: int = 4 * 2**20) -> int:
+def choose_rows(
+    row_bytes: int, free_bytes: int | None, *, gradient: bool, chunk_bytes: int = 4 * 2**20, forward_rows: int = 32
+) -> int:
     """Model rows in one call where the user names none: about ``chunk_bytes``, within a quarter of the memory."""
-    least = GRADIENT_ROWS if gradient else FORWARD_ROWS
+    least = GRADIENT_ROWS if gradient else forward_rows
     rows = min(max(chunk_bytes // max(row_bytes, 1), least), MOST_ROWS[gradient])
     if free_bytes is not None:
         rows = min(rows, free_bytes // 4 // (max(row_bytes, 1) * ACTIVATIONS_PER_INPUT))

@@ -86,7 +86,9 @@ class Context:
         held = () if alone else self.inputs
         row = sum(prod(self.ops.shape(x)[1:]) * 4 for x in (*held, *self.x))
         free = self.ops.free_memory(self.inputs[0])
-        chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes)
+        chosen = choose_rows(
+            row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes, forward_rows=self.ops.forward_rows
+        )
         return chosen if self.work.rows is None else min(chosen, self.work.rows)
 
     # -- scores ------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def grad_over_points(
     blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, weights, target, True))
     if at_x:
         ctx.settle(
-            joined(ctx.ops, [score for _, score, _ in blocks])[0],
+            rearrange(joined(ctx.ops, [score for _, score, _ in blocks]), "1 b -> b"),
             settled(ctx, target, [chosen for _, _, chosen in blocks]),
         )
     parts = [part for part, _, _ in blocks]
@@ -118,7 +118,7 @@ def score_and_target(ctx: Context) -> tuple[Tensor, Target]:
     if ctx.given_target.together:
         return scores_over_variants(ctx, identity, samples=(ctx.x,), draws=(), count=1)[0], ctx.given_target
     scores, chosen = _variants(ctx, identity, (ctx.x,), (), 1, ctx.given_target)
-    return scores[0], settled(ctx, ctx.given_target, chosen)
+    return rearrange(scores, "1 b -> b"), settled(ctx, ctx.given_target, chosen)
 
 
 def activations(ctx: Context, inputs: Leaves, layers: Sequence[str]) -> list[Tensor]:

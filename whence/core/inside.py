@@ -47,7 +47,8 @@ def layer_gradients(ctx: Context, layers: Sequence[str], *, with_inputs: bool = 
     leaf = _leaf(ctx.ops, ctx.place, identity, names, target, _single)
     key = ("layer gradients", ctx.place, names, target.key)
     blocks = list(over_blocks(ctx, leaf, key, (ctx.x,), (), 1, np.ones(1), target, True))
-    ctx.settle(joined(ctx.ops, [score for _, score, _ in blocks])[0], settled(ctx, target, [c for _, _, c in blocks]))
+    scores = joined(ctx.ops, [score for _, score, _ in blocks])
+    ctx.settle(rearrange(scores, "1 b -> b"), settled(ctx, target, [chosen for _, _, chosen in blocks]))
     found = [concat(ctx.ops, [part[i].total for part, _, _ in blocks]) for i in range(2 * len(names))]
     count = len(layers)
     return Inside(tuple(found[:count]), tuple(found[len(names) :][:count]), tuple(found[len(names) + count :]))

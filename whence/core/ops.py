@@ -31,6 +31,8 @@ class Ops(ABC):
     """Whether a new shape costs a compilation, so that the engine keeps chunk shapes constant."""
     chunk_bytes: int = 4 * 2**20
     """Bytes of input rows in one chunk that keep a convolutional network's activations near the caches."""
+    forward_rows: int = 32
+    """Rows of one chunk at least where no gradient is taken: fewer cost more each."""
 
     # -- convert -----------------------------------------------------------------------------------------
     @abstractmethod

@@ -87,8 +87,11 @@ def _run_block(
         ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
         ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
         ctx.work.advance(tile.points * tile.samples)
-    sums = [part.first(block[0].samples) for part in state or ()]
-    return sums, concat(ops, scores), None if chosen is None else chosen[: block[0].samples]
+    sums, own = list(state or ()), block[0].samples
+    if own < block[0].shape[1]:
+        sums = [part.first(own) for part in sums]
+        chosen = None if chosen is None else chosen[:own]
+    return sums, concat(ops, scores), chosen
 
 
 def _require_same_outputs(shape: Sequence[int], first: Sequence[int] | None) -> None:

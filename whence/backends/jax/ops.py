@@ -34,7 +34,8 @@ class JaxOps(ArrayOps):
     name = "jax"
     xp = jnp
     static_shapes = True
-    chunk_bytes = 2 * 2**20  # XLA's convolutions on a CPU take a tenth less time per row than in larger chunks
+    # XLA's convolutions on a CPU take a tenth less time per row than in larger chunks
+    chunk_bytes, forward_rows = 2 * 2**20, 16
 
     # -- convert -----------------------------------------------------------------------------------------
     def is_tensor(self, x: Any) -> bool:

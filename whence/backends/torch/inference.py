@@ -29,9 +29,9 @@ class Held:
         self._copies: Copies | None = None
 
     def weights_of_next_pass(self) -> Copies | None:
-        """Weights in another memory format, where that is worth it: not before the third pass."""
+        """Weights in another memory format, where that is worth it: not before the fourth pass."""
         self._passes += 1
-        if self._passes == 3 and self.convolves and gains_by_copies(self.modules):
+        if self._passes == 4 and self.convolves and gains_by_copies(self.modules):
             self._copies = {}
         return self._copies
 

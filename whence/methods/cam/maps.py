@@ -19,7 +19,7 @@ from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.token_grid import TokenGrid
 from whence.core.tree import SINGLE
-from whence.core.validation import one_of
+from whence.core.validation import all_zero, one_of
 
 UPSAMPLE = ("none", "nearest", "bilinear")
 NORMALIZE = ("none", "min_max", "max")
@@ -161,9 +161,9 @@ class ActivationMap(MapMethod):
         pairs = zip(found.activations, found.gradients, layers, strict=True)
         placed = [(self.places(ctx, a, layer), self.places(ctx, g, layer)) for a, g, layer in pairs]
         for (_, g), whole, layer in zip(placed, found.gradients, layers, strict=True):
-            if not _is_zero(ctx.ops, g):
+            if not all_zero(ctx.ops, g):
                 continue
-            if _is_zero(ctx.ops, whole):
+            if all_zero(ctx.ops, whole):
                 require_dependence(ctx, layer)
             else:
                 raise LayerError(
@@ -201,7 +201,3 @@ def divided(ops: Ops, x: Tensor, by: Tensor) -> Tensor:
     """x / by, zero where ``by`` is."""
     absent = by == 0
     return ops.where(absent, ops.zeros_like(x), x / ops.where(absent, ops.ones_like(by), by))
-
-
-def _is_zero(ops: Ops, x: Tensor) -> bool:
-    return not bool(ops.to_numpy(ops.any(x != 0)))

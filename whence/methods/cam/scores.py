@@ -77,20 +77,20 @@ class ScoreCAM(ActivationMap):
         chosen = most_varied(ops, a, self.channels)
         size = tuple(ops.shape(x)[axis] for axis in layout.spatial)
         extra = int(ctx.unscored)  # the whole input goes first, where its score is not known
+        masks = rearrange(chosen, "b ... k -> k b 1 ..." if layout.channel == 1 else "b ... k -> k b ... 1")
+        order = np.maximum(np.arange(-extra, ops.shape(masks)[0]), 0)
+        masks = ops.take(masks, ops.asarray(order, like=masks))
 
         def maps(points: range, samples: slice) -> tuple[Tensor, ...]:
-            channels = [max(point - extra, 0) for point in points]
-            some = rearrange(chosen[samples][..., channels[0] : channels[-1] + 1], "b ... k -> k b ...")
-            some = ops.concat([some[:1], some]) if len(channels) > ops.shape(some)[0] else some
-            return (some[:, :, None] if layout.channel == 1 else some[..., None],)
+            some = masks[points.start : points.stop]
+            return (some if samples == slice(0, ctx.batch) else some[:, samples],)
 
-        count = extra + ops.shape(chosen)[-1]
         scores = scores_over_variants(
             at_image,
             Masked(ops, size, layout.spatial),
             samples=((x,), baseline),
-            draws=(maps, np.less(np.arange(count), extra).astype(np.float32)),
-            count=count,
+            draws=(maps, np.less(np.arange(len(order)), extra).astype(np.float32)),
+            count=len(order),
         )
         if extra:
             ctx.settle(scores[0], ctx.given_target)
