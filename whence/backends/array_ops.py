@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from whence.core.ops import Axis, Ops, Tensor
+
+
+@cache
+def _name(dtype: Any) -> str:
+    """NumPy makes the name of an element type anew at each call."""
+    return str(dtype)
 
 
 class ArrayOps(Ops):
@@ -23,7 +30,7 @@ class ArrayOps(Ops):
         return tuple(x.shape)
 
     def dtype(self, x: Tensor) -> str:
-        return str(x.dtype)
+        return _name(x.dtype)
 
     # -- create and select -------------------------------------------------------------------------------
     def zeros_like(self, x: Tensor) -> Tensor:
