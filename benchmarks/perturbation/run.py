@@ -46,7 +46,8 @@ def _measured(case: Any, workload: Workload) -> Iterator[list[object]]:
     variants = {"floor": floors[best], "whence": workload.explain(case.model, case.x)}
     if workload.kind == "kernel":
         variants["whence, another seed each time"] = _fresh(workload.method, case)
-    variants |= {**case.others(), **others.calls(workload, np.asarray(case.x), case.predict)}
+    if workload.beside:
+        variants |= {**case.others(), **others.calls(workload, np.asarray(case.x), case.predict)}
     for name, ratio in ratios(variants, "floor", rounds=workload.rounds).items():
         if name != "floor":
             yield [workload.title, len(workload.keep) * len(case.x), best, name, ratio]

@@ -31,6 +31,8 @@ class Workload:
     solve: bool = False
     rounds: int = 3
     rows: tuple[int, ...] = (12, 24)
+    beside: bool = True
+    """Whether other libraries run as well."""
 
     def explain(self, model: Any, x: Any) -> Callable[[], Any]:
         """The call to whence."""
@@ -68,5 +70,10 @@ WORKLOADS = (
              half(300, COLUMNS), np.arange(COLUMNS), solve=True, rounds=7, rows=(1200, 2400, 4800)),
     Workload("Shapley sampling, 25 orders, 8 rows of 30, MLP", "orders", whence.ShapleySampling(n_samples=25),
              half(25 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=7, rows=(1200, 2400, 4800)),
+    Workload("KernelSHAP, as many samples as by default, 8 rows of 30, MLP", "kernel", whence.KernelSHAP(),
+             half(2 * COLUMNS + 2048, COLUMNS), np.arange(COLUMNS), solve=True, rounds=7, rows=(1200, 2400, 4800),
+             beside=False),
+    Workload("Shapley sampling, 100 orders, 8 rows of 30, MLP", "orders", whence.ShapleySampling(n_samples=100),
+             half(100 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=7, rows=(1200, 2400, 4800), beside=False),
 )  # fmt: skip
-"""Few enough variants that a table takes three minutes."""
+"""Few enough variants that a table takes some minutes."""

@@ -79,8 +79,8 @@ def extreme(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     found: list[Tensor | None] = [None] * len(op.inputs)
     for i, x, x0 in _data(op):
         change = x - x0
-        share = _present(at_input[i]) + _present(at_reference[i])
-        found[i] = ops.where(change == 0, 0.0, share / ops.where(change == 0, 1.0, change))
+        share, is_zero = _present(at_input[i]) + _present(at_reference[i]), change == 0
+        found[i] = ops.where(is_zero, 0.0, share / ops.where(is_zero, 1.0, change))
     return tuple(found)
 
 

@@ -149,8 +149,9 @@ def identity(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """R_in = R_out of an elementwise function: g y / x, its derivative where x = 0."""
     i = op.data[0]
     x, (y,), (g,) = op.inputs[i], op.outputs, cotangents
-    slope = op.vjp(op.inputs, cotangents)[i]
-    return only(op, ops.where(x == 0, slope, g * y / ops.where(x == 0, ops.ones_like(x), x)))
+    slope, is_zero = op.vjp(op.inputs, cotangents)[i], x == 0
+    assert slope is not None
+    return only(op, ops.where(is_zero, slope, g * y / ops.where(is_zero, 1.0, x)))
 
 
 def halves(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
