@@ -22,7 +22,7 @@ def measure(framework: str) -> None:
             side.PACKAGES,
             "Floor: the same passes by hand, the network cut in two at the layer; rows per call the fastest of a few. "
             "One thread on one core, all calls interleaved in one process; median over rounds [quartiles] of CPU time "
-            "over the floor's. ResNet-18 at 112 px, maps at the layer's resolution. Target: at most 1.05.",
+            "over the floor's. ResNet-18 at 224 px, maps at the layer's resolution. Target: at most 1.05.",
         ),
         report.table(COLUMNS, (line for w in WORKLOADS for line in _measured(side.Case(w), w))),
     )

@@ -1,4 +1,4 @@
-"""What is timed, the same on every framework: maps of the ResNet of the zoo at 112 px."""
+"""What is timed, the same on every framework: maps of the ResNet of the zoo at 224 px."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import whence
 
-IMAGE = 112
+IMAGE = 224
 TARGET = 3
 EPSILON = 1e-12
 """The least range of a channel that is scaled."""
