@@ -123,8 +123,8 @@ def measure() -> None:
             "Model evaluations that Shapley estimators need",
             "evaluations",
             ("torch", "scikit-learn", "shap", "captum"),
-            f"Relative L2 error against exact values, the median over three samples and {SEEDS} seeds, over {WIDE_SEEDS} "
-            "for 30 features.",
+            f"Relative L2 error against exact values, median of three samples and {SEEDS} seeds, {WIDE_SEEDS} for "
+            "30 features.",
         ),
         "12 features: evaluations of v until the error is at most so much, interpolated between budgets on logarithmic "
         f"scales, and the error after {BUDGETS[-1]}.",
