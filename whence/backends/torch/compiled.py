@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 
@@ -14,3 +16,9 @@ def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
 def is_compiled_in_place(module: torch.nn.Module) -> bool:
     """Whether a module's own calls are compiled, by ``module.compile()`` or ``torch.jit``."""
     return getattr(module, "_compiled_call_impl", None) is not None or isinstance(module, torch.jit.ScriptModule)
+
+
+def compiles() -> bool:
+    """Whether ``torch.compile`` has compiled anything in this process so far."""
+    counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", {})
+    return bool(counters.get("frames"))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from whence.backends.torch.compiled import is_compiled_in_place, uncompiled
+from whence.backends.torch.compiled import compiles, is_compiled_in_place, uncompiled
 from whence.core.ops import Tensor
 
 WORTHWHILE = 2**18
@@ -67,8 +67,11 @@ def is_to_be_copied(weight: Any) -> bool:
 
 
 def gains_by_copies(modules: Sequence[torch.nn.Module]) -> bool:
-    """Whether copies of the weights of a network of these modules are worth it; compiled code is left as it is."""
-    if any(is_compiled_in_place(m) or uncompiled(m) is not m for m in modules):
+    """Whether copies of the weights of a network of these modules are worth it.
+
+    Not where ``torch.compile`` is in use: its code would be compiled again for these copies.
+    """
+    if compiles() or any(is_compiled_in_place(m) or uncompiled(m) is not m for m in modules):
         return False
     convolutions = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
     weights = [m.weight for m in modules if isinstance(m, convolutions) and is_to_be_copied(m.weight)]
