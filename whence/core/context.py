@@ -127,11 +127,10 @@ class Context:
         return replace(self, model=self.work.ruled)
 
     # -- other places of the same computation --------------------------------------------------------------
-    def at_layer(self, layer: str) -> Context:
-        """The rest of the network as a function of a layer's output."""
-        return replace(
-            self, place=replace(self.place, leaves=(), layer=layer), x=tuple(self.activations(self.inputs, [layer]))
-        )
+    def at_layer(self, layer: str, activation: Tensor | None = None) -> Context:
+        """The rest of the network as a function of a layer's output, whose value may be known."""
+        x = self.activations(self.inputs, [layer]) if activation is None else [activation]
+        return replace(self, place=replace(self.place, leaves=(), layer=layer), x=tuple(x))
 
     def at_input(self, leaf: int) -> Context:
         """The score as a function of one of the attributed inputs, the others held fixed."""

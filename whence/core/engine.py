@@ -136,15 +136,20 @@ def activations(ctx: Context, inputs: Leaves, layers: Sequence[str]) -> list[Ten
     ):
         rows = block_of(ctx.ops, inputs, tile)
         for parts, layer, values in zip(found, layers, ctx.ops.evaluate(compiled, rows), strict=True):
-            if not ctx.ops.is_tensor(values):
-                raise LayerError(
-                    f"layer {layer!r}",
-                    received=f"an output of type {type(values).__name__}",
-                    valid="a layer whose output is a tensor, or a tuple that starts with one",
-                )
+            require_tensor(ctx.ops, layer, values)
             parts.append(values[: tile.samples])
         ctx.work.forward_rows += tile.shape[1]
     return [concat(ctx.ops, parts) for parts in found]
+
+
+def require_tensor(ops: Ops, layer: str, value: Any) -> None:
+    """Raise LayerError for a layer whose output is something else."""
+    if not ops.is_tensor(value):
+        raise LayerError(
+            f"layer {layer!r}",
+            received=f"an output of type {type(value).__name__}",
+            valid="a layer whose output is a tensor, or a tuple that starts with one",
+        )
 
 
 # -- leaves ------------------------------------------------------------------------------------------------

@@ -14,13 +14,22 @@ import numpy as np
 from einops import rearrange
 
 from whence.core.accumulate import Sum, sum_dtype
-from whence.core.engine import Point, expand, identity, joined, points_of, score_and_cotangent, settled
+from whence.core.engine import (
+    Point,
+    expand,
+    identity,
+    joined,
+    points_of,
+    require_tensor,
+    score_and_cotangent,
+    settled,
+)
 from whence.core.layers import Seen
 from whence.core.model import Run
 from whence.core.ops import Ops, Tensor
 from whence.core.place import Place
 from whence.core.schedule import Draws, concat, over_blocks
-from whence.core.target import Target
+from whence.core.target import Target, select_score
 
 if TYPE_CHECKING:
     from whence.core.context import Context, Leaves
@@ -52,6 +61,33 @@ def layer_gradients(ctx: Context, layers: Sequence[str], *, with_inputs: bool = 
     found = [concat(ctx.ops, [part[i].total for part, _, _ in blocks]) for i in range(2 * len(names))]
     count = len(layers)
     return Inside(tuple(found[:count]), tuple(found[len(names) :][:count]), tuple(found[len(names) + count :]))
+
+
+def layer_activations(ctx: Context, layers: Sequence[str]) -> Leaves:
+    """Activations ``[B, ...]`` of the layers at the inputs, from a forward pass that gives the score as well."""
+    ops, place, target = ctx.ops, ctx.place, ctx.given_target
+
+    def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None) -> Any:
+        (flat,), fixed, rows_index = samples, inputs, index
+        found: dict[str, Tensor] = {}
+
+        def see(layer: str, value: Tensor) -> Tensor:
+            found[layer] = value
+            return value
+
+        edits = {layer: Seen(partial(see, layer)) for layer in layers}
+        output = place.output(ops, run, fixed, flat, edits)
+        rows = ops.shape((*flat, *(x for x in fixed if x is not None))[0])[0]
+        score, chosen = select_score(ops, output, rows, target.fn, rows_index)
+        for layer, value in found.items():
+            require_tensor(ops, layer, value)
+        return tuple(found[layer] for layer in layers), score[None], chosen, ops.shape(output)
+
+    key = ("layer activations", place, tuple(layers), target.key)
+    blocks = list(over_blocks(ctx, leaf, key, (ctx.x,), (), 1, np.ones(1), target, False))
+    scores = joined(ops, [score for _, score, _ in blocks])
+    ctx.settle(rearrange(scores, "1 b -> b"), settled(ctx, target, [chosen for _, _, chosen in blocks]))
+    return tuple(concat(ops, [part[i].total for part, _, _ in blocks]) for i in range(len(layers)))
 
 
 def layer_multipliers(ctx: Context, layers: Sequence[str], reference: Leaves) -> Inside:

@@ -14,7 +14,7 @@ import numpy as np
 from whence.core.context import Context
 from whence.core.ops import Ops, Tensor
 from whence.methods.cam.maps import ActivationMap
-from whence.methods.cam.scores import layer_activations
+from whence.methods.cam.scores import placed_activations
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -34,7 +34,7 @@ class EigenCAM(ActivationMap):
     center: bool = True
 
     def raw_maps(self, ctx: Context, layers: Sequence[str]) -> Sequence[Tensor]:
-        return [first_component(ctx.ops, a, self.center) for a in layer_activations(self, ctx, layers)]
+        return [first_component(ctx.ops, a, self.center) for a in placed_activations(self, ctx, layers)]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -13,7 +13,7 @@ from whence.core.errors import LayerError, ParameterError, TargetError
 from whence.core.inside import layer_gradients
 from whence.core.ops import Tensor
 from whence.methods.cam.maps import ActivationMap, spatial_axes
-from whence.methods.cam.scores import layer_activations
+from whence.methods.cam.scores import placed_activations
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -41,7 +41,7 @@ class CAM(ActivationMap):
     def raw_maps(self, ctx: Context, layers: Sequence[str]) -> Sequence[Tensor]:
         ops = ctx.ops
         if self.weights is not None:
-            activations = layer_activations(self, ctx, layers)
+            activations = placed_activations(self, ctx, layers)
             return [ops.sum(self._told(ctx, a) * a, axis=-1) for a in activations]
         at_x = self.with_gradients(ctx, layers)
         return [ops.sum(self._read(ctx, layer, g) * a, axis=-1) for layer, (a, g) in zip(layers, at_x, strict=True)]

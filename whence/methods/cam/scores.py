@@ -7,7 +7,7 @@ AblationCAM (Desai and Ramaswamy 2020, WACV).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from whence.core import baselines
 from whence.core.context import Context
 from whence.core.engine import scores_over_variants, straight_line
 from whence.core.errors import LayerError
+from whence.core.inside import layer_activations
 from whence.core.ops import Ops, Tensor
 from whence.core.prefix import takes_one_prefix, with_one_prefix
 from whence.core.validation import one_of, positive_int
@@ -34,13 +35,12 @@ class Masked:
     axes: tuple[int, ...]
     """Spatial axes of the image, counted from its batch axis."""
 
-    def __call__(self, x: Tensor, baseline: Tensor, channel: Tensor, least: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, baseline: Tensor, channel: Tensor) -> Tensor:
         # points and samples stand before: [k, b, ...]
         axes = tuple(axis + 1 for axis in self.axes)
         mask = self.ops.resize(channel, self.size, axes=axes, method="bilinear")
         mask = mask - self.ops.min(mask, axis=axes, keepdims=True)
-        mask = divided(self.ops, mask, self.ops.max(mask, axis=axes, keepdims=True))
-        return straight_line(x, baseline, self.ops.maximum(mask, least))
+        return straight_line(x, baseline, divided(self.ops, mask, self.ops.max(mask, axis=axes, keepdims=True)))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -67,39 +67,29 @@ class ScoreCAM(ActivationMap):
             positive_int("channels", self.channels)
 
     def raw_maps(self, ctx: Context, layers: Sequence[str]) -> Sequence[Tensor]:
-        found = layer_activations(self, ctx, layers)
+        found = placed_activations(self, ctx, layers)
         at_image = ctx.at_input(image_of(ctx))
         baseline = baselines.at_place(at_image, self.baseline)
-        return [self._map(ctx, at_image, a, baseline) for a in found]
+        return [self._map(at_image, a, baseline) for a in found]
 
-    def _map(self, ctx: Context, at_image: Context, a: Tensor, baseline: Any) -> Tensor:
-        ops, layout, (x,) = ctx.ops, at_image.layout(), at_image.x
+    def _map(self, ctx: Context, a: Tensor, baseline: Any) -> Tensor:
+        ops, layout = ctx.ops, ctx.layout()
         chosen = most_varied(ops, a, self.channels)
-        size = tuple(ops.shape(x)[axis] for axis in layout.spatial)
-        extra = int(ctx.unscored)  # the whole input goes first, where its score is not known
+        size = tuple(ops.shape(ctx.x[0])[axis] for axis in layout.spatial)
         masks = rearrange(chosen, "b ... k -> k b 1 ..." if layout.channel == 1 else "b ... k -> k b ... 1")
-        order = np.maximum(np.arange(-extra, ops.shape(masks)[0]), 0)
-        masks = ops.take(masks, ops.asarray(order, like=masks))
 
         def maps(points: range, samples: slice) -> tuple[Tensor, ...]:
             some = masks[points.start : points.stop]
             return (some if samples == slice(0, ctx.batch) else some[:, samples],)
 
-        scores = scores_over_variants(
-            at_image,
-            Masked(ops, size, layout.spatial),
-            samples=((x,), baseline),
-            draws=(maps, np.less(np.arange(len(order)), extra).astype(np.float32)),
-            count=len(order),
-        )
-        if extra:
-            ctx.settle(scores[0], ctx.given_target)
-            scores = scores[1:]
+        count = ops.shape(masks)[0]
+        scores = scores_over_variants(ctx, Masked(ops, size, layout.spatial), samples=(ctx.x, baseline), draws=(maps,),
+                                      count=count)  # fmt: skip
         if self.weights == "softmax":
             shares = ops.exp(scores - ops.max(scores, axis=0, keepdims=True))
             weights = shares / ops.sum(shares, axis=0, keepdims=True)
         else:
-            weights = scores - at_image.score_of(baseline) if self.weights == "increase" else scores
+            weights = scores - ctx.score_of(baseline) if self.weights == "increase" else scores
         return weighted(ops, weights, chosen)
 
 
@@ -129,28 +119,21 @@ class AblationCAM(ActivationMap):
             positive_int("channels", self.channels)
 
     def raw_maps(self, ctx: Context, layers: Sequence[str]) -> Sequence[Tensor]:
-        return [self._map(ctx, layer) for layer in layers]
+        found = layer_activations(ctx, layers)
+        return [self._map(ctx, layer, activation) for layer, activation in zip(layers, found, strict=True)]
 
-    def _map(self, ctx: Context, layer: str) -> Tensor:
-        ops, at_layer = ctx.ops, ctx.at_layer(layer)
-        a = self.places(ctx, at_layer.x[0], layer)
+    def _map(self, ctx: Context, layer: str, activation: Tensor) -> Tensor:
+        ops, score = ctx.ops, ctx.score
+        a = self.places(ctx, activation, layer)
         kept = most_varied_positions(ops, a, self.channels)
-        gone = np.insert(kept, 0, NONE, axis=1) if ctx.unscored else kept
-        scores = scores_without(at_layer, gone, self._channel_axis(ctx, at_layer.x[0]))
-        if ctx.unscored:
-            ctx.settle(scores[0], ctx.given_target)
-            scores = scores[1:]
-        score = ctx.score
+        at_layer = replace(ctx.at_layer(layer, activation), given_target=ctx.target)
+        scores = scores_without(at_layer, kept, self._channel_axis(ctx, activation))
         drops = divided(ops, score - scores, ops.abs(score) + ops.zeros_like(scores))
         return weighted(ops, drops, chosen_channels(ops, a, kept))
 
     def _channel_axis(self, ctx: Context, x: Tensor) -> int:
         rank = len(ctx.ops.shape(x))
         return rank - 1 if self.tokens is not None else ctx.model.layout(rank).channel or rank - 1
-
-
-NONE = -1
-"""The position of no channel."""
 
 
 def scores_without(at_layer: Context, positions: np.ndarray, axis: int) -> Tensor:
@@ -177,9 +160,9 @@ def _scores_without(at_layer: Context, positions: np.ndarray, axis: int) -> Tens
 
 
 # -- channels ------------------------------------------------------------------------------------------------
-def layer_activations(method: ActivationMap, ctx: Context, layers: Sequence[str]) -> list[Tensor]:
+def placed_activations(method: ActivationMap, ctx: Context, layers: Sequence[str]) -> list[Tensor]:
     """The layers' activations ``[B, *spatial, K]``, from one forward pass."""
-    found = ctx.activations(ctx.inputs, layers)
+    found = layer_activations(ctx, layers)
     return [method.places(ctx, a, layer) for a, layer in zip(found, layers, strict=True)]
 
 
