@@ -87,6 +87,19 @@ def test_an_operation_that_escapes_is_an_error(x: torch.Tensor) -> None:
         whence.Saliency().explain(whence.wrap(traced).intercept(GUIDED_RELU), x, 3)
 
 
+@pytest.mark.parametrize("clamped", [
+    lambda x: functional.normalize(x, dim=-1), lambda x: x.clamp(min=0.1), lambda x: functional.threshold(x, 0.1, 0.0)
+])  # fmt: skip
+def test_a_clamp_elsewhere_than_at_zero_is_no_relu(clamped: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    net = whence.wrap(lambda x: torch.relu(clamped(x))[:, :3], framework="torch")
+    found = whence.GuidedBackprop().explain(net, x, 1)
+    assert found.provenance.coverage["ruled"] == {"torch.relu": 1}
+    scripted = torch.jit.trace(lambda x: torch.clamp_min(x, 0.0), x)
+    with pytest.raises(CoverageError, match="ClampMin"):
+        whence.GuidedBackprop().explain(whence.wrap(lambda x: torch.relu(scripted(x)), framework="torch"), x, 1)
+
+
 def test_no_operation_with_a_rule_is_an_error(x: torch.Tensor) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.Tanh())
     with pytest.raises(CoverageError, match="none applies"):

@@ -118,6 +118,34 @@ def scaled_dot_product_attention(
     return torch.softmax(scores, -1) @ value
 
 
+# -- sums with products ----------------------------------------------------------------------------------------
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta x + alpha a b, of matrices or of a matrix and a vector."""
+    product = torch.matmul(a, b)
+    return (product if alpha == 1 else product * alpha) + (x if beta == 1 else x * beta)
+
+
+def addbmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta x + alpha times the sum of the products of a batch."""
+    product = torch.bmm(a, b).sum(0)
+    return (product if alpha == 1 else product * alpha) + (x if beta == 1 else x * beta)
+
+
+def addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """x + value a b, value by value."""
+    return x + (a * b if value == 1 else a * b * value)
+
+
+def addcdiv(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """x + value a / b, value by value."""
+    return x + (a / b if value == 1 else a / b * value)
+
+
+def lerp(x: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
+    """x + weight (end - x)."""
+    return x + (end - x) * weight
+
+
 # -- recurrent networks ----------------------------------------------------------------------------------------
 Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
@@ -201,6 +229,8 @@ COMPOSITIONS: dict[str, Callable[..., Any]] = {
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm, "instance_norm": instance_norm,
     "var": var, "std": std, "linalg_vector_norm": vector_norm, "glu": glu,
     "scaled_dot_product_attention": scaled_dot_product_attention,
+    "addmm": addmm, "baddbmm": addmm, "addmv": addmm, "addbmm": addbmm, "addcmul": addcmul, "addcdiv": addcdiv,
+    "lerp": lerp,
     "lstm": _recurrent(_lstm_step), "gru": _recurrent(_gru_step),
     "rnn_tanh": _recurrent(_rnn_step(torch.tanh)), "rnn_relu": _recurrent(_rnn_step(torch.relu)),
     "lstm_cell": _cell(_lstm_step), "gru_cell": _cell(_gru_step),
@@ -208,10 +238,12 @@ COMPOSITIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def composed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any] | None:
-    """The composition of a call, None where there is none for these arguments."""
+def composed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], written: bool) -> Callable[..., Any] | None:
+    """The composition of a call, which may write on its first tensor; None where there is none for these arguments."""
     found = COMPOSITIONS.get(name)
     if name == "linalg_vector_norm" and (args[1] if len(args) > 1 else kwargs.get("ord", 2)) not in (1, 2):
         return None
     packed = name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and not isinstance(args[3], bool)
-    return None if packed else found
+    if found is None or packed:
+        return None
+    return (lambda x, *others, **named: x.copy_(found(x, *others, **named))) if written else found

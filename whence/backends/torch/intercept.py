@@ -27,7 +27,7 @@ from whence.backends.torch.model import TorchModel
 from whence.backends.torch.opened import opened
 from whence.backends.torch.ops import ops
 from whence.backends.torch.pointwise import Composed, key_of
-from whence.backends.torch.recorded import Call, Graph, TorchOp, floating, leaves_at, tensors_of
+from whence.backends.torch.recorded import Call, Graph, TorchOp, floating, leaves_at, tensors_of, writes
 from whence.core.errors import CoverageError
 from whence.core.layers import Within
 from whence.core.model import Edit, Model
@@ -36,8 +36,8 @@ from whence.core.rule import Coverage, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 from whence.core.statistics import Statistics
 
-RELU_NODES = ("relubackward", "clampminbackward", "thresholdbackward")
-"""Autograd's names for a relu that was not intercepted, from a scripted module say."""
+RELU_NODES = {"relubackward": None, "clampminbackward": "_saved_min", "thresholdbackward": "_saved_threshold"}
+"""Autograd's names for a relu that was not intercepted, from a scripted module say, and what must be zero to be one."""
 
 
 class _Ruled(torch.autograd.Function):
@@ -89,17 +89,21 @@ class _Intercept(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = canonical(func)
-        if name in _ASKED:
+        if name in _ASKED and name not in _TRUTHS:
             return func(*args, **kwargs)
         tensors = tensors_of((args, kwargs))
-        if not any(map(self._depends, tensors)):
-            return func(*args, **kwargs)
+        if name in _TRUTHS or not any(map(self._depends, tensors)):
+            output = func(*args, **kwargs)
+            if any(self._depends(x) or self._is_choice(x) for x in tensors):
+                self._remember_choice(output)
+            return output
         # a method of Tensor that calls the method of its parent comes here twice
-        inside = composed(name, args, kwargs) or (opened(func) if func not in self.inside else None)
+        inside = composed(name, args, kwargs, writes(func)) or (opened(func) if func not in self.inside else None)
         if inside is None and self._is_plain(name):
             output = func(*args, **kwargs)
             if _has_gradient(output):
                 self.coverage.count(self.rules, _name(func), kinds_of(name)[0], None)
+            self._remember_choice(output)
             return output
         if inside is None:
             return self._called(name, Call(func, args, kwargs, tensors))
@@ -112,6 +116,13 @@ class _Intercept(TorchFunctionMode):
 
     def _depends(self, x: Tensor) -> bool:
         return x.requires_grad or (self.composed is not None and not x.is_floating_point() and self.composed.depends(x))
+
+    def _is_choice(self, x: Tensor) -> bool:
+        return self.composed is not None and self.composed.is_choice(x)
+
+    def _remember_choice(self, output: Any) -> None:
+        if self.composed is not None and isinstance(output, torch.Tensor) and not output.is_floating_point():
+            self.composed.add_choice(output)
 
     def _is_plain(self, name: str) -> bool:
         """Whether no function of that name has a rule or is part of what has one, whatever its arguments."""
@@ -127,6 +138,8 @@ class _Intercept(TorchFunctionMode):
         dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
         data = tuple(i for i in dependent if call.tensors[i].requires_grad)
         kind, params = kind_of(name, call.args, kwargs, dependent)
+        if kind == "select" and not any(map(self._is_choice, call.tensors)):
+            kind = "linear"
         keys = [key_of(call.tensors[i]) for i in data] if self.affine is not None else []
         if self.affine is not None:
             params = {**params, "statistic": self.statistics.operand(kind, keys)}
@@ -174,6 +187,7 @@ class _Intercept(TorchFunctionMode):
                     known.add_moved(output, call)
         if root is not None and not written and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
+        self._remember_choice(output)
         return output
 
     def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor]) -> Any:
@@ -215,6 +229,8 @@ _ABOUT = """get set size dim ndimension numel nelement is_floating_point is_comp
     requires_grad_ retain_grad register_hook element_size get_device is_same_size is_nonzero"""
 _ASKED = frozenset(_ABOUT.split())
 """What tells about a tensor, or does nothing to its value."""
+_TRUTHS = ("bool", "int")
+"""Of these, what may be a tensor: ``x.bool()`` has the name of ``bool(x)``."""
 
 
 def _probe(kind: str, layers: tuple[str, ...] = (), data: tuple[int, ...] = ()) -> TorchOp:
@@ -299,12 +315,13 @@ class InterceptedModel(RuledModel, TorchModel):
 
     def _audit(self, output: Tensor) -> None:
         """Raise where autograd recorded an operation that has a rule but was not intercepted."""
-        names = {node.name() for node in _nodes(output.grad_fn)}
         if self.rules.fallback is not None:
+            names = {node.name() for node in _nodes(output.grad_fn)}
             escaped = {name for name in names if not _is_linear(name)}
         else:
             ruled = self.rules.find(_probe("relu", self.rules.layers, data=(0,))) is not None
-            escaped = {name for name in names if ruled and name.lower().startswith(RELU_NODES)}
+            relus = (node for node in _nodes(output.grad_fn) if ruled and _is_relu(node))
+            escaped = {node.name() for node in relus}
         if escaped:
             raise CoverageError(
                 f"backward rules {self.rules.name!r}",
@@ -340,6 +357,12 @@ def _tracked(reference: Reference, inputs: Any) -> Reference:
 def _is_linear(node: str) -> bool:
     plain = node.rpartition("::")[2].lower().rstrip("0123456789")
     return plain in ("_ruledbackward", "accumulategrad") or plain.removesuffix("backward") in LINEAR_NODES
+
+
+def _is_relu(node: Any) -> bool:
+    """Whether autograd's node is a relu; a norm that is kept from zero is clamped elsewhere."""
+    plain = node.name().lower().rstrip("0123456789")
+    return plain in RELU_NODES and not getattr(node, RELU_NODES[plain] or "", 0)
 
 
 def _nodes(root: Any) -> Iterator[Any]:

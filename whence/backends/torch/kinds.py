@@ -79,6 +79,7 @@ def kinds_of(name: str) -> tuple[str, ...]:
         "max": ("max", "elementwise", "relu"),
         "min": ("min", "elementwise"),
         "mul": ("linear", "mul", "elementwise"),
+        "select": ("select", "linear"),
         "matmul": ("affine", "matmul"),
         "conv": ("affine", "conv"),
         "div": ("linear", "div", "elementwise", "opaque"),

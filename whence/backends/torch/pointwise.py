@@ -29,10 +29,19 @@ class Composed:
         self._known = Pointwise()
         self._tensors: dict[Key, Tensor] = {}
         self._calls: dict[Key, tuple[Call, list[Key]]] = {}
+        self._choices: dict[Key, Tensor] = {}
 
     def depends(self, x: Tensor) -> bool:
         """Whether a truth value or whole number was made from what depends on the input, element by element."""
         return key_of(x) in self._calls
+
+    def add_choice(self, output: Tensor) -> None:
+        """Remember truth values or whole numbers that were made from what depends on the input, in whatever way."""
+        self._choices[key_of(output)] = output
+
+    def is_choice(self, x: Tensor) -> bool:
+        """Whether it is one of these: what it chooses among is then not linear in the data."""
+        return key_of(x) in self._choices
 
     def root(self, call: Call, data: Sequence[int]) -> Key | None:
         """The nearest tensor that the call's ``data`` are elementwise functions of; None where there is none."""

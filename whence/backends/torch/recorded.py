@@ -49,8 +49,7 @@ class Call:
     @property
     def written(self) -> bool:
         """Whether the function writes on its first tensor."""
-        name = str(getattr(self.function, "__name__", ""))
-        return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name[3:-2] in _OPERATORS)
+        return writes(self.function)
 
     def __call__(self, *tensors: Tensor) -> Any:
         """The function with other tensors, which it leaves as they are."""
@@ -68,6 +67,12 @@ class Call:
         """What it gives of floating-point tensors, as a function of its tensors."""
         empty = self.emptied()
         return lambda *tensors: floating(empty(*tensors))
+
+
+def writes(function: Any) -> bool:
+    """Whether a torch function writes on its first tensor, by its name."""
+    name = str(getattr(function, "__name__", ""))
+    return (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name[3:-2] in _OPERATORS)
 
 
 _OPERATORS = ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor", "div", "floordiv", "mod", "matmul")
