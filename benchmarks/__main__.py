@@ -33,6 +33,10 @@ JOBS = (
     ("rules", "torch"),
     ("rules", "jax"),
     ("rules", "tensorflow"),
+    ("zoo", "torch"),
+    ("zoo", "keras_tensorflow"),
+    ("zoo", "keras_jax"),
+    ("zoo", "keras_torch"),
 )
 IN_THIS_PROCESS = "--here"
 

@@ -1,0 +1,63 @@
+"""Networks of ``keras.applications``, with random weights, on the runtime of Keras that the process is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from benchmarks.zoo.nets import Architecture, Net
+
+RUNTIME = os.environ["KERAS_BACKEND"]
+if RUNTIME == "jax":
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+import keras  # noqa: E402 - what a runtime is set to is read when it is first used
+
+TITLE = f"Keras on {RUNTIME}"
+PACKAGES = ("keras", RUNTIME)
+BATCH, CLASSES, SPREAD = 2, 10, 0.1
+SIZES = {
+    "MobileNet": 64, "MobileNetV2": 64, "MobileNetV3Small": 64, "ResNet50": 64, "ResNet50V2": 64, "EfficientNetB0": 64,
+    "DenseNet121": 64, "ConvNeXtTiny": 64, "Xception": 80,
+}  # fmt: skip
+"""By name: the image's size."""
+FEW = ("MobileNetV2", "ResNet50")
+"""On the other runtimes, which share Keras' code with the first."""
+
+
+def architectures() -> Iterator[Architecture]:
+    """The networks, all of them on TensorFlow."""
+    keras.config.set_floatx("float64")
+    for name in SIZES if RUNTIME == "tensorflow" else FEW:
+        yield Architecture(name, "keras.applications", partial(_of_images, name, SIZES[name]))
+
+
+def _of_images(name: str, size: int) -> Net:
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(
+        weights=None, classes=CLASSES, input_shape=(size, size, 3), classifier_activation=None
+    )
+    x = np.random.default_rng(0).normal(size=(BATCH, size, size, 3))
+    _draw(model, x)
+    return Net(model, x, model.count_params())
+
+
+def _draw(model: keras.Model, x: np.ndarray) -> None:
+    """Biases and scales at random, and statistics of batch normalisation from a batch."""
+    rng = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        if len(weight.shape) <= 1:
+            weight.assign(weight + SPREAD * rng.normal(size=weight.shape))
+    for layer in _layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(x, training=True)
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    return list(model._flatten_layers())
