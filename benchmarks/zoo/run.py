@@ -51,6 +51,9 @@ def measure(runtime: str) -> None:
         else:
             lines.append(_line(found))
             print(*lines[-1], sep=" | ", flush=True)
+    if not lines:
+        print(*missing, sep="\n")
+        return
     title = f"Rules on architectures of other libraries, {side.TITLE}"
     head = report.head(title, f"zoo {runtime}", side.PACKAGES, SETTINGS)
     report.write(f"zoo_{runtime}", head, *missing, _summary(lines), report.table(COLUMNS, lines))
