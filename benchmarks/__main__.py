@@ -34,9 +34,9 @@ JOBS = (
     ("rules", "jax"),
     ("rules", "tensorflow"),
     ("zoo", "torch"),
+    ("zoo", "transformers"),
     ("zoo", "keras_tensorflow"),
     ("zoo", "keras_jax"),
-    ("zoo", "keras_torch"),
 )
 IN_THIS_PROCESS = "--here"
 

@@ -53,11 +53,7 @@ def _draw(model: keras.Model, x: np.ndarray) -> None:
     for weight in model.trainable_weights:
         if len(weight.shape) <= 1:
             weight.assign(weight + SPREAD * rng.normal(size=weight.shape))
-    for layer in _layers(model):
+    for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(x, training=True)
-
-
-def _layers(model: keras.Model) -> list[keras.Layer]:
-    return list(model._flatten_layers())

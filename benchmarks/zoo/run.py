@@ -20,7 +20,8 @@ COLUMNS = (
     "LRP: ruled of all", "sum / score", "without a rule",
 )  # fmt: skip
 THROUGH, GAP = COLUMNS.index("through"), COLUMNS.index("gap")
-METHODS = {name: next(i for i, c in enumerate(COLUMNS) if c.startswith(name)) for name in ("guided", "DeepLIFT", "LRP")}
+METHODS = {"guided backprop": 5, "DeepLIFT": 6, "LRP": 9}
+"""The columns that say whether a method runs."""
 UNCOVERED = "without a rule of their own: "
 EXACT = 1e-8
 """The gap that DeepLIFT promises in float64, where every operation has a rule."""
@@ -41,9 +42,11 @@ SETTINGS = (
 
 def measure(runtime: str) -> None:
     """Run the rules on every architecture and write the table."""
-    # Keras reads its runtime when it is imported
-    os.environ["KERAS_BACKEND"] = runtime.removeprefix("keras_") if runtime != "torch" else "torch"
-    side = import_module("benchmarks.zoo.on_torch" if runtime == "torch" else "benchmarks.zoo.on_keras")
+    library, _, keras_runtime = runtime.partition("_")
+    if keras_runtime:
+        # read when Keras is imported
+        os.environ["KERAS_BACKEND"] = keras_runtime
+    side = import_module(f"benchmarks.zoo.on_{library}")
     lines, missing = [], []
     for found in side.architectures():
         if isinstance(found, Missing):

@@ -31,6 +31,23 @@ LRP = """
 which is spelled out in JAX and TensorFlow with a constant that absorbs relevance, does not agree.
 
 """
+ARCHITECTURES = """
+## Architectures of other libraries
+
+`python -m benchmarks zoo` runs guided backprop, DeepLIFT and LRP on networks of timm and torchvision, configurations of
+transformers and `keras.applications`, all with random weights, and writes a table for each to `benchmarks/results`;
+`pip install 'whence[zoo]'` brings what it needs on PyTorch. Convolutional networks, vision transformers and mixers,
+encoders and decoders of text run with a rule for every operation that is not linear, and DeepLIFT adds up to 1e-12
+where the model computes in float64. What to know:
+
+- **Relu.** Guided backprop raises `CoverageError` on networks without one: those with silu, gelu or relu6 only.
+- **Models with float32 inside.** Some models of transformers (Llama, Qwen2, T5, ViT) normalise or take a softmax in
+  float32, whatever their weights are in: the gap is that of float32.
+- **Whole numbers.** Texts are attributed at the embedding, `layer="bert.embeddings.word_embeddings"`; the baseline is
+  given as tokens, such as padding, and must be a text that the model accepts: T5's classifier wants its end.
+- **A constant that is taken off inside the model** absorbs relevance: `x / 127.5 - 1`, with which some of
+  `keras.applications` begin, leaves little for a small x.
+"""
 
 
 def page(met: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,6 +57,7 @@ def page(met: Mapping[str, Mapping[str, Any]]) -> str:
         + _table(met, ("deep_lift",), "*linear*")
         + LRP
         + _table(met, ("lrp gamma", "lrp attn_lrp"), "*derivative*")
+        + ARCHITECTURES
     )
 
 
