@@ -36,6 +36,10 @@ SPELLINGS: dict[str, tuple[Fn, Fn]] = {
     "addcdiv": (lambda x: torch.addcdiv(x, x, B.exp(), value=2), lambda x: x + x / B.exp() * 2),
     "lerp": (lambda x: torch.lerp(x, x @ W, 0.3), lambda x: x + (x @ W - x) * 0.3),
     "masked_fill": (lambda x: x.masked_fill(MASK, 0.0), lambda x: x * ~MASK),
+    "where, a mask made like the data": (
+        lambda x: torch.where(torch.ones_like(x, dtype=torch.bool).cumsum(1) > 2, x @ W, x),
+        lambda x: (x @ W) * (torch.arange(4) > 1) + x * (torch.arange(4) <= 1),
+    ),
     "where": (lambda x: torch.where(MASK, x @ W, x), lambda x: (x @ W) * MASK + x * ~MASK),
 }  # fmt: skip
 

@@ -95,7 +95,7 @@ class _Intercept(TorchFunctionMode):
         if name in _TRUTHS or not any(map(self._depends, tensors)):
             output = func(*args, **kwargs)
             if any(self._depends(x) or self._is_choice(x) for x in tensors):
-                self._remember_choice(output)
+                self._remember_choice(name, output)
             return output
         # a method of Tensor that calls the method of its parent comes here twice
         inside = composed(name, args, kwargs, writes(func)) or (opened(func) if func not in self.inside else None)
@@ -103,7 +103,7 @@ class _Intercept(TorchFunctionMode):
             output = func(*args, **kwargs)
             if _has_gradient(output):
                 self.coverage.count(self.rules, _name(func), kinds_of(name)[0], None)
-            self._remember_choice(output)
+            self._remember_choice(name, output)
             return output
         if inside is None:
             return self._called(name, Call(func, args, kwargs, tensors))
@@ -120,8 +120,11 @@ class _Intercept(TorchFunctionMode):
     def _is_choice(self, x: Tensor) -> bool:
         return self.composed is not None and self.composed.is_choice(x)
 
-    def _remember_choice(self, output: Any) -> None:
-        if self.composed is not None and isinstance(output, torch.Tensor) and not output.is_floating_point():
+    def _remember_choice(self, name: str, output: Any) -> None:
+        # what is made like a tensor has its shape, not its values
+        if self.composed is None or name.endswith("_like") or name.startswith("new_"):
+            return
+        if isinstance(output, torch.Tensor) and not output.is_floating_point():
             self.composed.add_choice(output)
 
     def _is_plain(self, name: str) -> bool:
@@ -187,7 +190,7 @@ class _Intercept(TorchFunctionMode):
                     known.add_moved(output, call)
         if root is not None and not written and isinstance(output, torch.Tensor):
             self.composed.add(output, call, root)  # type: ignore[union-attr]
-        self._remember_choice(output)
+        self._remember_choice(name, output)
         return output
 
     def _under(self, rule: Rule, op: TorchOp, call: Call, inputs: Sequence[Tensor]) -> Any:
