@@ -118,8 +118,13 @@ class Context:
         self.__dict__["_scored"] = (score, target)
 
     def score_of(self, points: Leaves) -> Tensor:
-        """Scores ``[B]`` with ``points`` in the place of ``x``."""
-        return engine.scores_over_variants(self, engine.identity, samples=(points,), draws=(), count=1)[0]
+        """Scores ``[B]`` with ``points`` in the place of ``x``; that at ``x`` comes with them where it is not known."""
+        if not self.unscored:
+            return engine.scores_over_variants(self, engine.identity, samples=(points,), draws=(), count=1)[0]
+        shares = np.array([1.0, 0.0])
+        scores = engine.scores_over_variants(self, engine.either, samples=(self.x, points), draws=(shares,), count=2)
+        self.settle(scores[0], self.given_target)
+        return scores[1]
 
     def under(self, rules: RuleSet) -> Context:
         """The same computation with the derivatives of a rule set; its coverage goes into the provenance."""

@@ -47,6 +47,11 @@ def scaled(x: Tensor, share: Tensor) -> Tensor:
     return x * share
 
 
+def either(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """x where the share is one, the other where it is zero; both exactly."""
+    return share * x + (1 - share) * other
+
+
 def straight_line(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
     """x' + alpha (x - x')."""
     return baseline + alpha * (x - baseline)
