@@ -13,6 +13,8 @@ from jax import Array
 import whence
 from whence.backends.jax.nnx_state import split
 
+pytestmark = pytest.mark.skipif(not hasattr(nnx, "Pytree"), reason="split each time before Flax 0.11")
+
 
 class Net(nnx.Module):
     """Attributes of all sorts that NNX knows."""
