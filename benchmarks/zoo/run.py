@@ -133,11 +133,9 @@ def _summary(lines: list[list[str]]) -> str:
     counts = "; ".join(f"{name} runs on {_runs(lines, at)}" for name, at in METHODS.items())
     gaps = [float(line[GAP]) for line in lines if line[GAP] and line[THROUGH] == "float64"]
     others = sum("**" in cell for line in lines for cell in line)
-    return (
-        f"Of {len(lines)} networks: {counts}. Where all is float64, DeepLIFT's gap is at most "
-        f"{max(gaps, default=0):.0e}, below {EXACT:.0e} on {sum(gap <= EXACT for gap in gaps)} of {len(gaps)}. "
-        f"Errors that are not whence's own: {others}."
-    )
+    exact = f" Where all is float64, DeepLIFT's gap is at most {max(gaps):.0e}, below {EXACT:.0e} on " \
+            f"{sum(gap <= EXACT for gap in gaps)} of {len(gaps)}." if gaps else ""  # fmt: skip
+    return f"Of {len(lines)} networks: {counts}.{exact} Errors that are not whence's own: {others}."
 
 
 def _runs(lines: list[list[str]], at: int) -> int:
