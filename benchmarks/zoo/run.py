@@ -133,9 +133,9 @@ def _summary(lines: list[list[str]]) -> str:
     counts = "; ".join(f"{name} runs on {_runs(lines, at)}" for name, at in METHODS.items())
     gaps = [float(line[GAP]) for line in lines if line[GAP] and line[THROUGH] == "float64"]
     others = sum("**" in cell for line in lines for cell in line)
-    exact = f" Where all is float64, DeepLIFT's gap is at most {max(gaps):.0e}, below {EXACT:.0e} on " \
-            f"{sum(gap <= EXACT for gap in gaps)} of {len(gaps)}." if gaps else ""  # fmt: skip
-    return f"Of {len(lines)} networks: {counts}.{exact} Errors that are not whence's own: {others}."
+    exact = f"below {EXACT:.0e} on {sum(gap <= EXACT for gap in gaps)} of {len(gaps)}"
+    in_float64 = f" Where all is float64, DeepLIFT's gap is at most {max(gaps):.0e}, {exact}." if gaps else ""
+    return f"Of {len(lines)} networks: {counts}.{in_float64} Errors that are not whence's own: {others}."
 
 
 def _runs(lines: list[list[str]], at: int) -> int:
