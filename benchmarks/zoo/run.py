@@ -20,7 +20,11 @@ COLUMNS = (
     "LRP: ruled of all", "sum / score", "without a rule",
 )  # fmt: skip
 THROUGH, GAP = COLUMNS.index("through"), COLUMNS.index("gap")
-METHODS = {"guided backprop": 5, "DeepLIFT": 6, "LRP": 9}
+METHODS = {
+    "guided backprop": COLUMNS.index("guided backprop"),
+    "DeepLIFT": COLUMNS.index("DeepLIFT: ruled of all"),
+    "LRP": COLUMNS.index("LRP: ruled of all"),
+}
 """The columns that say whether a method runs."""
 UNCOVERED = "without a rule of their own: "
 EXACT = 1e-8

@@ -176,3 +176,28 @@ def test_gradients_that_would_be_lost(model: nn.Module, message: str) -> None:
             method.explain(model.eval(), X, 1)
     found = whence.Activations(layers="a").explain(model, X).attributions["a"]
     torch.testing.assert_close(found, model.a(X))
+
+
+class InADict(nn.Module):
+    """A layer that gives no tensor."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"x": x}
+
+
+@pytest.mark.parametrize("method", [
+    whence.Activations(layers="inner"), whence.Saliency(layer="inner"), whence.GradCAM(layer="inner"),
+    whence.EigenCAM(layer="inner"), whence.LayerConductance(layer="inner"),
+], ids=lambda method: method.name)  # fmt: skip
+def test_a_layer_that_gives_no_tensor(method: whence.Method) -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = InADict()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)["x"].mean((2, 3))
+
+    target = None if method.name == "activations" else 0
+    with pytest.raises(LayerError, match=r"'inner'.*type dict.*whose output is a tensor"):
+        method.explain(Around(), torch.rand(2, 3, 4, 4), target)

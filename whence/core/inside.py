@@ -75,12 +75,9 @@ def layer_activations(ctx: Context, layers: Sequence[str]) -> Leaves:
             found[layer] = value
             return value
 
-        edits = {layer: Seen(partial(see, layer)) for layer in layers}
-        output = place.output(ops, run, fixed, flat, edits)
+        output = _output(ops, place, run, fixed, flat, layers, see)
         rows = ops.shape((*flat, *(x for x in fixed if x is not None))[0])[0]
         score, chosen = select_score(ops, output, rows, target.fn, rows_index)
-        for layer, value in found.items():
-            require_tensor(ops, layer, value)
         return tuple(found[layer] for layer in layers), score[None], chosen, ops.shape(output)
 
     key = ("layer activations", place, tuple(layers), target.key)
@@ -162,8 +159,7 @@ def _leaf(
 
         def forward(watch: Callable[[str, Tensor], Tensor]) -> Tensor:
             points = [watch(f"{INPUT}{i}", x) if f"{INPUT}{i}" in names else x for i, x in enumerate(flat)]
-            edits = {layer: Seen(partial(watch, layer)) for layer in layers}
-            found = place.output(ops, run, fixed, points, edits, reference)
+            found = _output(ops, place, run, fixed, points, layers, watch, reference)
             return found[0] if beside else found
 
         output, found, pullback = ops.vjp_inside(forward)
@@ -180,6 +176,26 @@ def _leaf(
         return reduced, rearrange(score, "(k b) -> k b", k=k), chosen, ops.shape(output)
 
     return leaf
+
+
+def _output(
+    ops: Ops, place: Place, run: Run, fixed: Sequence[Tensor], points: Sequence[Tensor], layers: Sequence[str],
+    watch: Callable[[str, Tensor], Tensor], reference: Sequence[Tensor] | None = None,
+) -> Any:  # fmt: skip
+    """``place.output``, what the layers give being shown to ``watch``; raises LayerError where that is no tensor."""
+    others: dict[str, Any] = {}
+
+    def see(layer: str, value: Any) -> Any:
+        if ops.is_tensor(value):
+            return watch(layer, value)
+        others[layer] = value
+        return value
+
+    found = place.output(ops, run, fixed, points, {layer: Seen(partial(see, layer)) for layer in layers}, reference)
+    # not from inside the model: Keras wraps what is raised there
+    for layer, value in others.items():
+        require_tensor(ops, layer, value)
+    return found
 
 
 def _weighted(

@@ -86,8 +86,6 @@ def attribution(ctx: Context, grouping: Grouping, found: list[tuple[np.ndarray, 
         parts = [(rows, getattr(estimate, name)) for rows, estimate in found]
         if any(part is None for _, part in parts):
             return None
-        if len(parts) == 1:
-            return np.asarray(parts[0][1], np.float64)
         features = [grouping.size] * (np.ndim(parts[0][1]) - 1)
         whole = np.full([ctx.batch, *features], np.nan)
         for rows, part in parts:
