@@ -209,6 +209,10 @@ class BadInput(ABC):
                          lambda net, b=baseline: make(baseline=b).explain(net, self.tensor(), 0))  # fmt: skip
         self.refused(BaselineError, "layout", lambda net: make(baseline="blur").explain(net, self.tensor(), 0))
 
+    def test_a_baseline_that_is_not_finite(self) -> None:
+        x, method = self.tensor(), whence.IntegratedGradients(baseline=np.full(FEATURES, np.inf, np.float32))
+        self.refused(NonFiniteError, "score at the baseline", lambda net: method.explain(net, x, 0))
+
     # -- models --------------------------------------------------------------------------------------------------
     @every_method
     def test_an_output_that_does_not_depend_on_the_input(self, method: whence.Method) -> None:

@@ -121,8 +121,8 @@ class Context:
         """Scores ``[B]`` with ``points`` in the place of ``x``; that at ``x`` comes with them where it is not known."""
         if not self.unscored:
             return engine.scores_over_variants(self, engine.identity, samples=(points,), draws=(), count=1)[0]
-        shares = np.array([1.0, 0.0])
-        scores = engine.scores_over_variants(self, engine.either, samples=(self.x, points), draws=(shares,), count=2)
+        itself, point = np.array([True, False]), engine.Either(self.ops)
+        scores = engine.scores_over_variants(self, point, samples=(self.x, points), draws=(itself,), count=2)
         self.settle(scores[0], self.given_target)
         return scores[1]
 

@@ -47,14 +47,19 @@ def scaled(x: Tensor, share: Tensor) -> Tensor:
     return x * share
 
 
-def either(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """x where the share is one, the other where it is zero; both exactly."""
-    return share * x + (1 - share) * other
-
-
 def straight_line(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
     """x' + alpha (x - x')."""
     return baseline + alpha * (x - baseline)
+
+
+@dataclass(frozen=True)
+class Either:
+    """The sample itself, or the other, which leaves it alone whatever it holds."""
+
+    ops: Ops
+
+    def __call__(self, x: Tensor, other: Tensor, itself: Tensor) -> Tensor:
+        return self.ops.where(itself, x, other)
 
 
 @dataclass(frozen=True)
