@@ -86,9 +86,7 @@ def build(runtime: str, network: str, dtype: str, options: dict[str, int]) -> An
     return models.build(network, dtype, **options)
 
 
-def explain(
-    runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int
-) -> dict[str, np.ndarray]:
+def explain(runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int) -> dict[str, np.ndarray]:
     """Attributions channels first, by "network/method/place", and the networks' own outputs by "network/output"."""
     import whence
 

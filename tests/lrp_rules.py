@@ -5,8 +5,10 @@ A framework's test file subclasses ``Placed`` and fills in the little networks.
 
 from __future__ import annotations
 
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,7 +147,7 @@ class Placed(ABC):
         score = expected["c:0"] + expected["c:1"]
         flat = whence.LRP(composite="epsilon_plus_flat", epsilon=1e-12)
         for method in (whence.LRP(epsilon=1e-12), flat, whence.DeepLIFT()):
-            found = method.conservation(self.model(), X, 1)
+            found = method.explain(self.model(), X, 1).conservation()
             np.testing.assert_allclose(found.inputs, score, rtol=1e-8)
             np.testing.assert_allclose(found.score, score, rtol=1e-10)
             for name, relevance in expected.items():
@@ -153,18 +155,39 @@ class Placed(ABC):
             # the scale behind a belongs to it where affine operations have rules
             assert ("a" in found.layers) == isinstance(method, whence.DeepLIFT)
             assert "c:1" in str(found) and f"{score.mean():.6g}" in str(found)
-        some = whence.LRP(epsilon=1e-12).conservation(self.model(), X, 1, layers=["b"], batch_size=1)
+        explained = whence.LRP(epsilon=1e-12).explain(self.model(), X, 1)
+        some = explained.numpy().conservation(["b"], batch_size=1)
         assert list(some.layers) == ["b"]
         np.testing.assert_allclose(some.layers["b"], expected["b"], rtol=1e-8)
-        from_b = whence.LRP(epsilon=1e-12, layer="b").conservation(self.model(), X, 1)
-        np.testing.assert_allclose(from_b.inputs, expected["b"], rtol=1e-8)
-        assert "b" not in from_b.layers and "c:0" in from_b.layers
         with pytest.raises(LayerError, match="nowhere"):
-            flat.conservation(self.model(), X, 1, layers=["nowhere"])
+            explained.conservation(["nowhere"])
         with pytest.raises(ParameterError, match="sequence"):
-            flat.conservation(self.model(), X, 1, layers="b")
-        with pytest.raises(ParameterError, match="layer=None"):
-            whence.DeepLIFT(layer="b").conservation(self.model(), X, 1)
+            explained.conservation("b")
+        other = X[::-1].copy()
+        by_b = expected["b"] - np.maximum(2 * (other @ a), 0) @ b @ c[:, 1]
+        lrp, deep_lift = whence.LRP(epsilon=1e-12, layer="b"), whence.DeepLIFT(layer="b", baseline=other)
+        for method, inputs, at_c in ((lrp, expected["b"], expected["c:0"]), (deep_lift, by_b, by_b)):
+            from_b = method.explain(self.model(), X, 1).conservation()
+            np.testing.assert_allclose(from_b.inputs, inputs, rtol=1e-8)
+            np.testing.assert_allclose(from_b.layers["c:0"], at_c, rtol=1e-8)
+            assert "b" not in from_b.layers and "a" not in from_b.layers
+
+    def test_relevance_at_each_layer_is_of_what_was_explained(self, tmp_path: Path) -> None:
+        model, x = self.model(), X.copy()
+        explained = whence.LRP().explain(model, x, 1)
+        whole = explained.conservation()
+        for without in (
+            whence.load(explained.save(tmp_path / "e.npz")),
+            pickle.loads(pickle.dumps(explained)),
+            whence.DeepLIFTSHAP().explain(model, x, 1),
+            whence.InputXGradient().explain(model, x, 1),
+        ):
+            with pytest.raises(ParameterError, match=r"(?s)conservation of .*without the model.*deep_lift or lrp"):
+                without.conservation()
+        np.testing.assert_array_equal(explained.conservation().inputs, whole.inputs)
+        x *= 2
+        with pytest.raises(ParameterError, match="changed since: sample 0"):
+            explained.conservation()
 
     @abstractmethod
     def relu(self, x: Any) -> Any:

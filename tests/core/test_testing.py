@@ -157,8 +157,6 @@ def test_a_list_of_all_failures() -> None:
     check_backend(NumpyBackend(), dtypes=["float64"])
 
 
-
-
 def test_names_are_unique() -> None:
     for checks in (backend_checks(NumpyBackend()), method_checks(Ablation(), ["numpy"])):
         names = [check.name for check in checks]

@@ -48,7 +48,7 @@ def test_relevance_before_the_first_layer_is_what_it_is() -> None:
     dense = [nn.Linear(4, 5, bias=False), nn.Linear(5, 2, bias=False)]
     net = nn.Sequential(nn.Flatten(), dense[0], nn.ReLU(), dense[1]).double().eval()
     x = torch.randn(3, 2, 2, dtype=torch.float64)
-    found = whence.LRP(composite="epsilon_plus_flat", epsilon=1e-12).conservation(net, x, 0)
+    found = whence.LRP(composite="epsilon_plus_flat", epsilon=1e-12).explain(net, x, 0).conservation()
     assert list(found.layers) == ["0", "1", "2", "3"]
     for relevance in (*found.layers.values(), found.inputs):
         np.testing.assert_allclose(relevance, found.score, rtol=1e-8)
@@ -58,7 +58,7 @@ def test_where_biases_absorb_relevance() -> None:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2, bias=False)).double().eval()
     x = torch.randn(3, 4, dtype=torch.float64)
-    lost = whence.LRP(epsilon=1e-12).conservation(net, x, 0)
+    lost = whence.LRP(epsilon=1e-12).explain(net, x, 0).conservation()
     np.testing.assert_allclose(lost.layers["0"], lost.score, rtol=1e-8)
     hidden, bias = net[0](x), net[0].bias
     of_biases = ((hidden > 0) * bias * net[2].weight[0]).sum(1).detach().numpy()

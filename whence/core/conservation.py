@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,3 +30,7 @@ class Conservation:
         lines = [f"{self.method}, mean over {len(self.score)} samples"]
         lines += [f"{name:<{width}}  {np.mean(values):.6g}" for name, values in rows]
         return "\n".join(lines)
+
+
+Conserve = Callable[[tuple[str, ...] | None, int | None], Conservation]
+"""``conserve(layers, batch_size)``: the sums at these layers, at all named ones if None."""

@@ -88,9 +88,7 @@ class Context:
         free = self.ops.free_memory(self.inputs[0])
         # a chunk that begins with one row for the network before the layer is worth it with many rows only
         forward_rows = self.ops.forward_rows * (4 if self.place.one_prefix else 1)
-        chosen = choose_rows(
-            row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes, forward_rows=forward_rows
-        )
+        chosen = choose_rows(row, free, gradient=gradient, chunk_bytes=self.ops.chunk_bytes, forward_rows=forward_rows)
         return chosen if self.work.rows is None else min(chosen, self.work.rows)
 
     # -- scores ------------------------------------------------------------------------------------------

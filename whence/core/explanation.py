@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from whence.core.baselines import host
+from whence.core.conservation import Conservation, Conserve
 from whence.core.errors import CompletenessError, DTypeError, ParameterError
 from whence.core.feature_values import FeatureValues, Ranked
 from whence.core.tree import Structure, flatten
@@ -56,7 +57,8 @@ class Explanation:
     ``std_error``: of a sampling method, like ``attributions``. ``features``: the same per feature, with names, from
     methods that take features away. Raw numbers: no absolute value, no normalisation.
     ``view`` says what the values are: ``"attributions"``; ``"map"``, one number per place of an image ``[B, ...]``;
-    ``"activations"``, a dict of what layers give.
+    ``"activations"``, a dict of what layers give. ``conserve`` is behind ``conservation()`` and holds the model and the
+    inputs; it is neither saved nor pickled.
     """
 
     attributions: Any
@@ -71,6 +73,7 @@ class Explanation:
     inputs: Any = field(default=None, repr=False)
     features: FeatureValues | None = None
     view: str = "attributions"
+    conserve: Conserve | None = None
 
     def __repr__(self) -> str:
         leaves, _ = flatten(self.attributions)
@@ -113,6 +116,40 @@ class Explanation:
                 valid="a larger n_steps or tol=..., or a larger rtol",
             )  # fmt: skip
         return self
+
+    def conservation(self, layers: Sequence[str] | None = None, *, batch_size: int | None = None) -> Conservation:
+        """Where relevance is lost: its sum at each of ``layers``, at all named ones if None, per sample.
+
+        For methods that hand it back by rules, LRP and DeepLIFT. The model is run again, on the inputs that were
+        explained. Left out are layers that no relevance comes to: those beside the way to the score, and those that are
+        one with what follows, as a convolution with the batch normalisation that is merged into it. Raises LayerError
+        for names that do not exist, ParameterError for other methods, for an explanation that was read from a file,
+        and where model or inputs have changed since.
+        """
+        if isinstance(layers, str):
+            raise ParameterError("layers", received=repr(layers), valid="a sequence of names of layers")
+        if self.conserve is None:
+            raise ParameterError(
+                f"conservation of {self.method}",
+                received="an explanation without the model, from a file or from a method without relevance at layers",
+                valid="an explanation by deep_lift or lrp, as explain gave it",
+            )
+        found = self.conserve(None if layers is None else tuple(layers), batch_size)
+        score = host(self.score).astype(np.float64)
+        explained = score if self.baseline_score is None else score - host(self.baseline_score)
+        changed = np.flatnonzero(~np.isclose(found.score, explained, rtol=1e-2, atol=1e-2 * np.abs(score)))
+        if len(changed):
+            raise ParameterError(
+                f"conservation of {self.method}",
+                received=f"a model or inputs that have changed since: sample {changed[0]} was explained for "
+                f"{explained[changed[0]]:.6g} and gives {found.score[changed[0]]:.6g}",
+                valid="the model and the inputs as they were explained",
+            )
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a model is not for every pickle
+        return {**self.__dict__, "conserve": None}
 
     def top(self, n: int = 5, *, sign: int = 0) -> list[list[Ranked]]:
         """The ``n`` strongest features of each sample as (name, value, number); see ``FeatureValues.top``."""

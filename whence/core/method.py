@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, overload
 import numpy as np
 
 from whence.core.backend import adapt, backend_of_tensor
+from whence.core.conservation import Conserve
 from whence.core.context import Context, Leaves, Work
 from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning
 from whence.core.explanation import Explanation, Provenance
@@ -131,7 +132,12 @@ class Method(ABC):
             work.passes = Passes() if multi_target else None
             found = [self._found(replace(first, given_target=one), i) for i, one in enumerate(targets)]
         packed = tuple(_packed(self, *parts, leaves, perf_counter() - began) for parts in found)
+        packed = tuple(replace(each, conserve=self._conserve(model, inputs, target)) for each in packed)
         return packed if multi_target else packed[0]
+
+    def _conserve(self, model: Any, inputs: Any, target: Any) -> Conserve | None:
+        """What ``Explanation.conservation`` calls; None where no relevance is handed back layer by layer."""
+        return None
 
     def _found(self, ctx: Context, turn: int) -> tuple[Context, Attribution, Tensor | None, Target]:
         """What there is to say of one target: the context, the attribution, the score and what was explained."""

@@ -1,4 +1,4 @@
-"""The relevance that arrives at each layer, for methods that hand it back by rules: ``method.conservation(...)``.
+"""The relevance that arrives at each layer, for methods that hand it back by rules: ``explanation.conservation()``.
 
 At every layer the sum over units of value times derivative under the rules; of a difference from a reference, for
 DeepLIFT. All of it comes from one pass forward and back.
@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from whence.core.conservation import Conservation
+from whence.core.conservation import Conservation, Conserve
 from whence.core.context import Context, Leaves
-from whence.core.errors import ParameterError
 from whence.core.inside import layer_shapes
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops
@@ -38,22 +37,13 @@ class Conserving(Method):
     def relevance(self, ctx: Context, layers: Sequence[str]) -> Relevance:
         """What arrives at the layers."""
 
-    def conservation(
-        self, model: Any, inputs: Any, target: Any = None, *, layers: Sequence[str] | None = None,
-        batch_size: int | None = None,
-    ) -> Conservation:  # fmt: skip
-        """The sum of relevance at each of ``layers``, of all named ones if None, for the arguments of ``explain``.
+    def _conserve(self, model: Any, inputs: Any, target: Any) -> Conserve:
+        def per_layer(layers: tuple[str, ...] | None, batch_size: int | None) -> Conservation:
+            asked = _PerLayer(of=self, names=layers, layer=self.layer, neuron=self.neuron)
+            notes = asked.explain(model, inputs, target, batch_size=batch_size).provenance.notes
+            return Conservation(self.name, notes["score"], notes["layers"], notes["inputs"])
 
-        Left out are layers that no relevance comes to: those beside the way to the score, and those that are one with
-        what follows, as a convolution with the batch normalisation that is merged into it. Raises LayerError for names
-        that do not exist.
-        """
-        if isinstance(layers, str):
-            raise ParameterError("layers", received=repr(layers), valid="a sequence of names of layers")
-        names = None if layers is None else tuple(layers)
-        asked = _PerLayer(of=self, names=names, layer=self.layer, neuron=self.neuron)
-        notes = asked.explain(model, inputs, target, batch_size=batch_size).provenance.notes
-        return Conservation(self.name, notes["score"], notes["layers"], notes["inputs"])
+        return per_layer
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -64,9 +54,12 @@ class _PerLayer(Method):
     names: tuple[str, ...] | None = None
 
     def compute(self, ctx: Context) -> Attribution:
-        given = layer_shapes(ctx) if self.names is None else self.names
-        # the layer that is attributed stands for the inputs
-        names = tuple(name for name in given if name != ctx.place.layer)
+        names = tuple(layer_shapes(ctx)) if self.names is None else self.names
+        if ctx.place.layer is not None:
+            # the layer that is attributed stands for the inputs, and what ran before it has no part in this
+            order = list(layer_shapes(ctx, (*names, ctx.place.layer)))
+            before = order[: order.index(ctx.place.layer) + 1]
+            names = tuple(name for name in names if name not in before)
         found = self.of.relevance(ctx, names)
         layers = {name: sums for name, sums in zip(names, found.layers, strict=True) if sums is not None}
         inputs = np.sum([sums(ctx.ops, r) for r in found.inputs], axis=0)

@@ -15,8 +15,7 @@ import numpy as np
 
 from whence.core import baselines, replacement
 from whence.core.context import Context
-from whence.core.errors import ParameterError
-from whence.core.inside import layer_multipliers
+from whence.core.inside import layer_activations, layer_multipliers
 from whence.core.method import Attribution, Method
 from whence.core.ops import Tensor
 from whence.core.propagation import Propagated, from_references
@@ -59,20 +58,16 @@ class DeepLIFT(Conserving):
         one_of("rule", self.rule, tuple(RULES))
 
     def relevance(self, ctx: Context, layers: Sequence[str]) -> Relevance:
-        if self.layer is not None:
-            raise ParameterError("conservation", received=f"DeepLIFT at layer {self.layer!r}", valid="layer=None")
         ops, x0 = ctx.ops, baselines.at_place(ctx, self.baseline)
         found = layer_multipliers(ctx.under(_rules(self)), layers, x0)
-        inputs = list(ctx.inputs)
-        for leaf, value in zip(ctx.place.leaves, x0, strict=True):
-            inputs[leaf] = value
-        references = ctx.activations(tuple(inputs), layers) if layers else []
-        at_layers = [
-            sums(ops, (a - a0) * m) if arrives(ops, m) else None
-            for a, a0, m in zip(found.activations, references, found.gradients, strict=True)
-        ]
+        come_to = [i for i, m in enumerate(found.gradients) if arrives(ops, m)]
+        at_reference = ctx.moved(x0)
+        references = layer_activations(at_reference, [layers[i] for i in come_to])
+        at_layers: list[Any] = [None] * len(layers)
+        for i, a0 in zip(come_to, references, strict=True):
+            at_layers[i] = sums(ops, (found.activations[i] - a0) * found.gradients[i])
         contributions = tuple((x - b) * m for x, b, m in zip(ctx.x, x0, found.inputs, strict=True))
-        change = ops.to_numpy(ctx.score).astype(np.float64) - ops.to_numpy(ctx.score_of(x0)).astype(np.float64)
+        change = ops.to_numpy(ctx.score).astype(np.float64) - ops.to_numpy(at_reference.score).astype(np.float64)
         return Relevance(at_layers, contributions, change)
 
     def compute(self, ctx: Context) -> Attribution:
