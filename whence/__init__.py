@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from whence.methods.anchors import AnchorText as AnchorText
     from whence.methods.backprop import Deconvnet as Deconvnet
     from whence.methods.backprop import GuidedBackprop as GuidedBackprop
+    from whence.methods.cam.ablation import AblationCAM as AblationCAM
     from whence.methods.cam.eigen import EigenCAM as EigenCAM
     from whence.methods.cam.eigen import EigenGradCAM as EigenGradCAM
     from whence.methods.cam.full_grad import FullGrad as FullGrad
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
     from whence.methods.cam.gradient import XGradCAM as XGradCAM
     from whence.methods.cam.guided import GuidedGradCAM as GuidedGradCAM
     from whence.methods.cam.head import CAM as CAM
-    from whence.methods.cam.scores import AblationCAM as AblationCAM
-    from whence.methods.cam.scores import ScoreCAM as ScoreCAM
+    from whence.methods.cam.score import ScoreCAM as ScoreCAM
     from whence.methods.conductance import InternalInfluence as InternalInfluence
     from whence.methods.conductance import LayerConductance as LayerConductance
     from whence.methods.deep_lift import DeepLIFT as DeepLIFT
@@ -95,7 +95,7 @@ _HOMES = {
     "GradCAM": "whence.methods.cam.gradient", "GradCAMPlusPlus": "whence.methods.cam.gradient",
     "HiResCAM": "whence.methods.cam.gradient", "XGradCAM": "whence.methods.cam.gradient",
     "LayerCAM": "whence.methods.cam.gradient",
-    "ScoreCAM": "whence.methods.cam.scores", "AblationCAM": "whence.methods.cam.scores",
+    "ScoreCAM": "whence.methods.cam.score", "AblationCAM": "whence.methods.cam.ablation",
     "EigenCAM": "whence.methods.cam.eigen", "EigenGradCAM": "whence.methods.cam.eigen",
     "FullGrad": "whence.methods.cam.full_grad",
     "TokenGrid": "whence.core.token_grid", "Recorder": "whence.recorder",

@@ -197,7 +197,7 @@ def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Calla
     fns, together = tuple(one.fn for one in target.together or (target,)), bool(target.together)
 
     def leaf(run: Run, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Any) -> Any:
-        values, fixed, _ = points_of(ops, point, inputs, samples, draws, weights, None, place.one_prefix)
+        values, fixed, _ = points_of(ops, point, inputs, samples, draws, weights, None)
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
         output, k, scores = place.output(ops, run, fixed, flat), ops.shape(weights)[0], []
         for fn, one in zip(fns, index if together else (index,), strict=True):
@@ -222,20 +222,15 @@ def score_and_cotangent(
 
 
 def points_of(
-    ops: Ops, point: Point, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None,
-    one_prefix: bool = False,
-) -> tuple[list[Tensor], tuple[Tensor | None, ...], Tensor | None]:  # fmt: skip
-    """The points ``[k, b, ...]`` of each attributed tensor; held inputs and target indices repeated to as many rows.
-
-    With ``one_prefix`` the held inputs of the one sample stay a single row.
-    """
+    ops: Ops, point: Point, inputs: Any, samples: Any, draws: Any, weights: Tensor, index: Tensor | None
+) -> tuple[list[Tensor], tuple[Tensor | None, ...], Tensor | None]:
+    """The points ``[k, b, ...]`` of each attributed tensor; held inputs and target indices repeated to as many rows."""
     k = ops.shape(weights)[0]
     points = []
     for i, x in enumerate(samples[0]):
         shape = (k, *ops.shape(x))
         points.append(ops.broadcast_to(point(*leaf_values(ops, samples, draws, i, shape)), shape))
-    rows = 1 if one_prefix else k
-    fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=rows) for x in inputs)
+    fixed = tuple(None if x is None else repeat(x, "b ... -> (k b) ...", k=k) for x in inputs)
     return points, fixed, None if index is None else repeat(index, "b ... -> (k b) ...", k=k)
 
 

@@ -75,7 +75,7 @@ def layer_activations(ctx: Context, layers: Sequence[str]) -> Leaves:
             found[layer] = value
             return value
 
-        output = _output(ops, place, run, fixed, flat, layers, see)
+        output = output_seen(ops, place, run, fixed, flat, layers, see)
         rows = ops.shape((*flat, *(x for x in fixed if x is not None))[0])[0]
         score, chosen = select_score(ops, output, rows, target.fn, rows_index)
         return tuple(found[layer] for layer in layers), score[None], chosen, ops.shape(output)
@@ -159,7 +159,7 @@ def _leaf(
 
         def forward(watch: Callable[[str, Tensor], Tensor]) -> Tensor:
             points = [watch(f"{INPUT}{i}", x) if f"{INPUT}{i}" in names else x for i, x in enumerate(flat)]
-            found = _output(ops, place, run, fixed, points, layers, watch, reference)
+            found = output_seen(ops, place, run, fixed, points, layers, watch, reference)
             return found[0] if beside else found
 
         output, found, pullback = ops.vjp_inside(forward)
@@ -178,11 +178,11 @@ def _leaf(
     return leaf
 
 
-def _output(
+def output_seen(
     ops: Ops, place: Place, run: Run, fixed: Sequence[Tensor], points: Sequence[Tensor], layers: Sequence[str],
     watch: Callable[[str, Tensor], Tensor], reference: Sequence[Tensor] | None = None,
 ) -> Any:  # fmt: skip
-    """``place.output``, what the layers give being shown to ``watch``; raises LayerError where that is no tensor."""
+    """``place.output``, what the layers give going through ``watch``; raises LayerError where that is no tensor."""
     others: dict[str, Any] = {}
 
     def see(layer: str, value: Any) -> Any:

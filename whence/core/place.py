@@ -26,7 +26,7 @@ class Place:
     layer: str | None = None
     neuron: Neuron | None = None
     one_prefix: bool = False
-    """Whether the network before the layer is run on a single row for all points, which are then of one sample."""
+    """Whether a single row is run up to a layer where it becomes many, all of one sample."""
 
     def output(
         self, ops: Ops, run: Run, inputs: Sequence[Tensor], points: Sequence[Tensor],

@@ -13,8 +13,8 @@ import numpy as np
 
 from whence.core.context import Context
 from whence.core.ops import Ops, Tensor
+from whence.methods.cam.channels import placed_activations
 from whence.methods.cam.maps import ActivationMap
-from whence.methods.cam.scores import placed_activations
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -12,8 +12,8 @@ from whence.core.inside import layer_gradients
 from whence.core.method import Attribution
 from whence.core.ops import Ops, Tensor
 from whence.core.tree import SINGLE
+from whence.methods.cam.channels import image_of
 from whence.methods.cam.maps import MapMethod, image_size, normalized
-from whence.methods.cam.scores import image_of
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

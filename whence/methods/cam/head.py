@@ -12,8 +12,8 @@ from whence.core.context import Context
 from whence.core.errors import LayerError, ParameterError, TargetError
 from whence.core.inside import layer_gradients
 from whence.core.ops import Tensor
+from whence.methods.cam.channels import placed_activations
 from whence.methods.cam.maps import ActivationMap, spatial_axes
-from whence.methods.cam.scores import placed_activations
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
