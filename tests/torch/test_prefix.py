@@ -46,7 +46,7 @@ def test_rows_before_the_layer(joined: bool, channels: int | None, target: list[
         score = outputs.gather(1, chosen[:, None])[:, 0]
         kept = a.var((2, 3)).argsort(1, descending=True)[:, :changes]
         expected = torch.zeros(2, 4, 4, dtype=torch.float64)
-        for i, k in ((i, k) for i in range(2) for k in kept[i]):
+        for i, k in ((sample, k) for sample in range(2) for k in kept[sample]):
             gone = a[i].clone()
             gone[k] = 0
             without = net.head((torch.tanh(gone) + past[i]).mean((1, 2)))[chosen[i]]

@@ -45,7 +45,7 @@ def activation_and_scores(ctx: Context, layer: str, change: Point, draws: Draws,
 
 def takes_one_prefix(ctx: Context, layer: str) -> bool:
     """Whether the model gives the same scores this way; asked once per model and layer."""
-    key = ("one prefix", ctx.model.key, ctx.place, layer, ctx.target.key)
+    key = ("one prefix", ctx.model.key, ctx.place, layer, ctx.given_target.key)
     verdict: bool = ctx.model.store.get(key, lambda: _same_scores(ctx.taken([0]), layer))
     return verdict
 
