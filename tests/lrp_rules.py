@@ -16,7 +16,7 @@ import pytest
 
 import whence
 from whence.core.ops import Ops, Tensor
-from whence.core.rule import OpCall, RuleSet, all_of, inside, is_first, kind_is
+from whence.core.rule import OpCall, RuleSet, all_of, inside, is_first, is_last, kind_is
 from whence.errors import CoverageError, LayerError, ParameterError, ShapeError
 from whence.methods.lrp_input_rules import Box, Flat
 from whence.methods.lrp_rules import AlphaBeta, Epsilon, Gamma
@@ -27,12 +27,12 @@ AFFINE = kind_is("affine")
 PASSES = whence.LRP(composite="epsilon", epsilon=1e-12)
 
 
-def met_by(model: Any, rules: Callable[[Any], Any]) -> list[tuple[bool, tuple[str, ...]]]:
-    """Of each affine operation whether it is a first one, and the layers that it knows to run in, from the output."""
-    seen: list[tuple[bool, tuple[str, ...]]] = []
+def met_by(model: Any, rules: Callable[[Any], Any]) -> list[tuple[bool, bool, tuple[str, ...]]]:
+    """Of each affine operation whether it is a first and a last one, and the layers that it knows to run in."""
+    seen: list[tuple[bool, bool, tuple[str, ...]]] = []
 
     def spy(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        seen.append((is_first(op), op.layers))
+        seen.append((is_first(op), is_last(op), op.layers))
         return op.vjp(op.inputs, cotangents)
 
     intercepted = whence.wrap(model).intercept(RuleSet("spy", rules(spy)))
@@ -60,7 +60,7 @@ class Placed(ABC):
 
     def test_operations_know_their_place(self) -> None:
         found = met_by(self.model(), lambda rule: ((inside("a", "b", "c:1"), rule), (all_of(is_first, AFFINE), rule)))
-        assert set(found) == {(True, ("a",)), (False, ("b",)), (True, ("c:1",))}
+        assert set(found) == {(True, False, ("a",)), (False, False, ("b",)), (True, True, ("c:1",))}
 
     def test_a_rule_for_one_layer(self) -> None:
         x, (a, b, c) = X, self.weights()
@@ -84,6 +84,46 @@ class Placed(ABC):
             found = method.explain(self.model(), X, 1)
             np.testing.assert_allclose(found.provenance.notes["absorbed"], 0, atol=1e-9)
             assert np.abs(found.attributions[0, 1]) > 0  # an input of zero
+
+    def test_a_rule_for_the_last_operation(self) -> None:
+        def by(matcher: Any, fields: dict[str, Any]) -> tuple[np.ndarray, Any]:
+            method = whence.LRP(composite="gamma", epsilon=1e-12, overrides=((matcher, AlphaBeta(2.0, 1.0)),), **fields)
+            found = method.explain(self.model(), X, None if "neuron" in fields else 1)
+            return found.attributions, found.provenance.coverage
+
+        cases: dict[str, tuple[dict[str, Any], ...]] = {
+            "c": ({}, {"layer": "b"}), "b": ({"neuron": ("b", 2)},), "a": ({"neuron": ("a", 2)},)
+        }  # fmt: skip
+        for layer, fields in ((layer, each) for layer, several in cases.items() for each in several):
+            last, coverage = by(is_last, fields)
+            named, same = by(inside(layer) if layer != "b" else all_of(AFFINE, inside(layer)), fields)
+            np.testing.assert_allclose(last, named, rtol=1e-10, atol=1e-12)
+            assert coverage == same
+            assert np.abs(last - by(kind_is("softmax"), fields)[0]).max() > 1e-3
+
+    def test_the_last_operation_and_loops(self) -> None:
+        a, b, _ = map(self.tensors, self.weights())
+
+        def turn(h: Any) -> Any:
+            return self.relu(h @ a) + h
+
+        method = whence.LRP(composite="gamma", epsilon=1e-12, overrides=((is_last, AlphaBeta(2.0, 1.0)),))
+
+        def explained(method: whence.LRP, fn: Callable[[Any], Any]) -> np.ndarray:
+            return method.explain(self.function(fn), X, 1).attributions
+
+        before_head = explained(method, lambda t: self.loop(turn, t) @ b)
+        np.testing.assert_allclose(before_head, explained(method, lambda t: turn(turn(turn(t))) @ b), rtol=1e-8)
+        at_the_end = explained(method, lambda t: self.loop(turn, t))
+        # one operation stands for all turns, of which only the last has none behind it
+        same = method if self.unrolls else whence.LRP(composite="gamma", epsilon=1e-12)
+        np.testing.assert_allclose(at_the_end, explained(same, lambda t: turn(turn(turn(t)))), rtol=1e-8)
+
+    unrolls = False
+
+    @abstractmethod
+    def loop(self, turn: Callable[[Any], Any], x: Any) -> Any:
+        """Three turns of a loop of the framework."""
 
     def test_what_is_before_the_first_layer(self) -> None:
         _, b, _ = self.weights()

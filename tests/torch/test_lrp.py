@@ -39,6 +39,13 @@ class TestPlaced(Placed):
     def tensors(self, array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
+    unrolls = True
+
+    def loop(self, turn: Any, x: Tensor) -> Tensor:
+        for _ in range(3):
+            x = turn(x)
+        return x
+
     def relu(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 

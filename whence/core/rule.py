@@ -62,8 +62,10 @@ class OpCall(ABC):
     early: tuple[int, ...] = ()
     """Those of ``data`` that no affine operation comes before, on any way from the attributed input.
 
-    A matcher or rule that asks for it has an attribute ``places = True``, as ``is_first`` has.
+    A matcher or rule that asks for it, or for ``last``, has an attribute ``places = True``, as ``is_first`` has.
     """
+    last: bool = True
+    """Of an affine operation, whether no other one comes after it, on any way to the score."""
     layers: tuple[str, ...] = ()
     """The layers it runs in, outermost first, among those that the rule set names."""
 
@@ -129,6 +131,19 @@ is_first: Matcher = First()
 
 
 @dataclass(frozen=True)
+class Last:
+    """Matches the last affine operations: what they give comes to the score past no other one."""
+
+    places: ClassVar[bool] = True
+
+    def __call__(self, op: OpCall) -> bool:
+        return op.kind == "affine" and op.last
+
+
+is_last: Matcher = Last()
+
+
+@dataclass(frozen=True)
 class AllOf:
     """Matches what all of some matchers accept."""
 
@@ -149,7 +164,7 @@ class AllOf:
 
     @property
     def places(self) -> bool:
-        """Whether some of them ask for ``op.early``."""
+        """Whether some of them ask for ``op.early`` or ``op.last``."""
         return ask_places(self.matchers)
 
 
@@ -164,7 +179,7 @@ def layers_of(matchers: Iterable[Matcher]) -> tuple[str, ...]:
 
 
 def ask_places(parts: Iterable[Matcher | Rule]) -> bool:
-    """Whether matchers or rules ask for ``op.early``, which a backend may have to look for."""
+    """Whether matchers or rules ask for ``op.early`` or ``op.last``, which a backend may have to look for."""
     return any(getattr(part, "places", False) for part in parts)
 
 
@@ -198,7 +213,7 @@ class RuleSet:
 
     @property
     def places(self) -> bool:
-        """Whether its matchers or rules ask for ``op.early``."""
+        """Whether its matchers or rules ask for ``op.early`` or ``op.last``."""
         return ask_places(part for pair in self.rules for part in pair)
 
     def find(self, op: OpCall) -> Rule | None:
@@ -209,6 +224,16 @@ class RuleSet:
             if (not together or op.kind in getattr(matches, "kinds", ())) and matches(op):
                 return rule
         return None if together or op.kind in self.exact else self.fallback
+
+    def find_early(self, op: OpCall) -> tuple[Rule | None, ...]:
+        """The rule, or the two of which ``op.last`` will decide: as a last operation, and as another."""
+        found = self.find(op)
+        if op.kind != "affine" or not self.places:
+            return (found,)
+        op.last = False
+        other = self.find(op)
+        op.last = True
+        return (found,) if found is other else (found, other)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from whence.backends.jax.kinds import KINKED
+from whence.backends.jax.last import tell_last
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
 from whence.backends.jax.program import SCOPE, Beside, Program, RuleOf
@@ -36,7 +37,7 @@ class JaxOp(OpCall):
 
     def __post_init__(self) -> None:
         self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
-        self.early, self.layers = self.step.early, self.step.layers
+        self.early, self.last, self.layers = self.step.early, self.step.last, self.step.layers
         known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None,
                  "statistic": self.step.statistic}  # fmt: skip
         self.params = {**known, **self.step.params}
@@ -107,11 +108,13 @@ class InterceptedModel(RuledModel, JaxModel):
         calls = LayerCalls(edits, taps, Within(self.rules.layers, self._scope))
         met: dict[int, Step] = {}
 
-        def rule_of(step: Step) -> Rule | None:
-            return self.rules.find(JaxOp(step, step.avals))
+        def some_rule_of(step: Step) -> Rule | None:
+            return next(filter(None, self.rules.find_early(JaxOp(step, step.avals))), None)
 
-        finding = RuleOf(rule_of, self.rules.fallback is not None, self.rules.layers)
+        finding = RuleOf(some_rule_of, self.rules.fallback is not None, self.rules.layers)
         program, args = self.base.program(static, arrays, inputs, calls, finding)
+        if self.rules.places:
+            tell_last(program, taps, lambda step: self.rules.find(JaxOp(step, step.avals)))
 
         def on_ruled(step: Step, xs: Any, xs0: Any, ys0: Any) -> Sequence[Tensor]:
             return self._ruled(step, xs, xs0, ys0, met)

@@ -27,6 +27,8 @@ class Step:
     avals: tuple[Any, ...]
     early: tuple[int, ...] = ()
     """Those of ``data`` that no affine operation comes before."""
+    last: bool = True
+    """Of an affine operation, whether no other one comes after it."""
     layers: tuple[str, ...] = ()
     statistic: int | None = None
     """The operand of a product or quotient that is a statistic of a normalisation."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from whence.backends.tensorflow.composites import Composite
 from whence.backends.tensorflow.kinds import kind_of
 from whence.backends.tensorflow.marks import PUT, SCOPE, edit_of
+from whence.core.ahead import Ahead
 from whence.core.errors import CapabilityError
 
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -17,12 +19,18 @@ LOOPS = ("While", "StatelessWhile")
 
 
 class Where(NamedTuple):
-    """What is before a graph or an operation: which inputs an affine operation precedes, the layers around."""
+    """What is around a graph or an operation: which inputs an affine operation precedes, layers, what comes after."""
 
     late: Sequence[bool]
     layers: tuple[int, ...] = ()
+    ahead: Sequence[Ahead] = ()
+    """What comes after its outputs."""
     statistic: int | None = None
     """The operand of a product or quotient that is a statistic of a normalisation."""
+
+    def inside_branch(self) -> Where:
+        """The same for a branch, which does not read the choice."""
+        return Where(self.late[1:], self.layers, self.ahead)
 
     def at(self, operation: Any) -> tuple[int, ...]:
         """The layers, by number, that an operation runs in."""
@@ -120,6 +128,51 @@ def late_in_loop(body: Any, depends: list[bool], behind: list[bool]) -> list[boo
         behind = [was or x.name in late for was, x in zip(behind, body.outputs, strict=True)]
         if (depends, behind) == before:
             return behind
+
+
+def ahead_of(graph: Any, order: Sequence[Any], reached: set[str], outputs: Sequence[Ahead]) -> Mapping[str, Ahead]:
+    """What comes after tensors, by name, from what comes after the outputs."""
+    found: dict[str, Ahead] = defaultdict(lambda: Ahead.NO_SCORE)
+
+    def add(tensors: Sequence[Any], ahead: Sequence[Ahead]) -> None:
+        found.update((x.name, max(found[x.name], each)) for x, each in zip(tensors, ahead, strict=False))
+
+    add(graph.outputs, outputs)
+    for operation in reversed(order):
+        after = [found[x.name] for x in operation.outputs]
+        if any(after) and not _is_put(operation):
+            add(operation.inputs, _ahead_inputs(graph, operation, [x.name in reached for x in operation.inputs], after))
+    return found
+
+
+def _ahead_inputs(graph: Any, operation: Any, depends: list[bool], after: Sequence[Ahead]) -> list[Ahead]:
+    def through(inner: Any, depends: list[bool]) -> list[Ahead]:
+        order = ordered(inner)
+        found = ahead_of(inner, order, reached_from(inner, order, depends), after)
+        return [found[x.name] for x in inner.inputs]
+
+    if operation.type in CALLS:
+        return through(function(graph, operation.get_attr("f").name), depends)
+    if operation.type in BRANCHES:
+        found = [through(branch, depends[1:]) for branch in branches(graph, operation)]
+        return [Ahead.NO_SCORE, *map(max, zip(*found, strict=True))]
+    if operation.type in LOOPS:
+        return ahead_in_loop(function(graph, operation.get_attr("body").name), depends, after)
+    data = [i for i, x in enumerate(operation.inputs) if depends[i] and x.dtype.is_floating]
+    ahead = Ahead.AFFINE if data and kind_of(operation, data)[0] == "affine" else max(after)
+    return [ahead if has_data else Ahead.NO_SCORE for has_data in depends]
+
+
+def ahead_in_loop(body: Any, depends: list[bool], after: Sequence[Ahead]) -> list[Ahead]:
+    """What comes after the values of a loop, after any number of turns; ``depends`` as after all of them."""
+    order = ordered(body)
+    reached = reached_from(body, order, depends)
+    while True:
+        found = ahead_of(body, order, reached, after)
+        turned = [max(each, found[x.name]) for each, x in zip(after, body.inputs, strict=True)]
+        if turned == after:
+            return turned
+        after = turned
 
 
 def branches(graph: Any, operation: Any) -> list[Any]:

@@ -17,6 +17,8 @@ from whence.backends.tensorflow.flow import (
     CALLS,
     LOOPS,
     Where,
+    ahead_in_loop,
+    ahead_of,
     behind_affine,
     branches,
     function,
@@ -26,6 +28,7 @@ from whence.backends.tensorflow.flow import (
     reached_from,
 )
 from whence.backends.tensorflow.marks import edit_of
+from whence.core.ahead import Ahead
 from whence.core.ops import Tensor
 
 Values = Sequence[Tensor]
@@ -56,7 +59,7 @@ def emit_graph(
 
     ``data`` says which inputs depend on the attributed input; what does not is emitted once.
     """
-    where = where or Where([False] * len(inputs))
+    where = where or Where([False] * len(inputs), ahead=[Ahead.NO_AFFINE] * len(graph.outputs))
     names = [placeholder.name for placeholder in graph.inputs]
     values = dict(zip(names, inputs, strict=True))
     differ = [d and x0 is not None for d, x0 in zip(data, inputs0 or [None] * len(names), strict=True)]
@@ -64,10 +67,13 @@ def emit_graph(
     order = ordered(graph)
     reached = reached_from(graph, order, data)
     late, known = behind_affine(graph, order, reached, where.late), statistics(order, reached)
+    ahead = ahead_of(graph, order, reached, where.ahead)
 
     def here(whole: Any) -> Where:
-        statistic = None if isinstance(whole, Composite) else known.get(whole.name)
-        return Where([x.name in late for x in whole.inputs], where.at(whole), statistic)
+        is_composite = isinstance(whole, Composite)
+        after = [ahead[x.name] for x in (whole.operations[-1] if is_composite else whole).outputs]
+        statistic = None if is_composite else known.get(whole.name)
+        return Where([x.name in late for x in whole.inputs], where.at(whole), after, statistic)
 
     found = {
         name: wanted for name, wholes in composites(order, reached).items()
@@ -152,7 +158,7 @@ def _emit_branches(
 
     def taken(branch: Any) -> Callable[[], list[Tensor]]:
         def emitted() -> list[Tensor]:
-            ys, ys0 = emit_graph(branch, inputs[1:], depends[1:], visit, rest0, Where(where.late[1:], where.layers))
+            ys, ys0 = emit_graph(branch, inputs[1:], depends[1:], visit, rest0, where.inside_branch())
             return [*ys, *(ys0 or ())]
 
         return emitted
@@ -174,6 +180,7 @@ def _emit_loop(
             break
         depends = widened
     count, late = len(inputs), late_in_loop(body, depends, list(where.late))
+    ahead = ahead_in_loop(body, depends, where.ahead)
     doubled = [i for i in range(count) if depends[i]] if inputs0 is not None else []
 
     def beside(values: Values) -> list[Tensor]:
@@ -186,7 +193,7 @@ def _emit_loop(
 
     def turn(*values: Tensor) -> list[Tensor]:
         ys, ys0 = emit_graph(body, values[:count], depends, visit, beside(values) if doubled else None,
-                             Where(late, where.layers))  # fmt: skip
+                             Where(late, where.layers, ahead))  # fmt: skip
         return [*ys, *(ys0[i] for i in doubled if ys0 is not None)]
 
     shapes = [x.shape for x in operation.outputs]

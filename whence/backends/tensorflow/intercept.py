@@ -19,6 +19,7 @@ from whence.backends.tensorflow.marks import SCOPE, marked
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
+from whence.core.ahead import Ahead
 from whence.core.layers import Within
 from whence.core.model import Edit, Leaf
 from whence.core.ops import Tensor
@@ -35,7 +36,7 @@ class GraphOp(OpCall):
         layers: Sequence[str],
     ) -> None:  # fmt: skip
         self._operation = operation
-        self.early = tuple(i for i in data if not where.late[i])
+        self.early, self.last = tuple(i for i in data if not where.late[i]), Ahead.AFFINE not in where.ahead
         self.layers = tuple(layers[i] for i in where.layers)
         if isinstance(operation, Composite):
             self.name, self.kind, self.params = operation.name, operation.kind, operation.params
@@ -137,7 +138,9 @@ class InterceptedModel(RuledModel, TensorflowModel):
 
         def emitted(*both: Tensor) -> list[Tensor]:
             own, beside = both[: len(leaves)], both[len(leaves) :]
-            return self._emit(forward, own, None if reference is None else beside, edits or {}, replaced)
+            # with taps it is these that are explained
+            ahead = [Ahead.NO_SCORE if taps else Ahead.NO_AFFINE, *(Ahead.NO_AFFINE for _ in taps)]
+            return self._emit(forward, own, None if reference is None else beside, edits or {}, replaced, ahead)
 
         found = (
             tf.function(emitted, autograph=False)(*leaves, *leaves0)
@@ -157,7 +160,7 @@ class InterceptedModel(RuledModel, TensorflowModel):
 
     def _emit(
         self, forward: Callable[..., list[Tensor]], leaves: Values, leaves0: Values | None,
-        edits: Mapping[str, Edit], edits0: Mapping[str, Edit],
+        edits: Mapping[str, Edit], edits0: Mapping[str, Edit], ahead: Sequence[Ahead],
     ) -> list[Tensor]:  # fmt: skip
         """The forward pass on ``leaves``, and on the reference, its operations emitted into the graph in the making."""
         shapes = [tf.TensorSpec(x.shape, x.dtype) for x in leaves]
@@ -167,7 +170,9 @@ class InterceptedModel(RuledModel, TensorflowModel):
         coverage = Coverage()
         beside = None if leaves0 is None else [*leaves0, *captured]
         visitor = _Visitor(self.rules, coverage, edits, None if leaves0 is None else edits0)
-        outputs, outputs0 = emit_graph(traced.graph, [*leaves, *captured], data, visitor, beside)
+        outputs, outputs0 = emit_graph(
+            traced.graph, [*leaves, *captured], data, visitor, beside, Where([False] * len(data), ahead=ahead)
+        )
         coverage.require(self.rules)
         self._seen.coverage = coverage
         return [*outputs, *(outputs0 or ())]
@@ -208,7 +213,8 @@ class _Visitor:
     def wants(self, composite: Composite, where: Where) -> bool:
         unseen: Any = SimpleNamespace(
             kind=composite.kind, params=composite.params, name=composite.name, data=(0,),
-            early=() if where.late[0] else (0,), layers=tuple(self.rules.layers[i] for i in where.layers),
+            early=() if where.late[0] else (0,), last=Ahead.AFFINE not in where.ahead,
+            layers=tuple(self.rules.layers[i] for i in where.layers),
         )  # fmt: skip
         return self.rules.find(unseen) is not None
 

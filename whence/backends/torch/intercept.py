@@ -32,7 +32,7 @@ from whence.core.errors import CoverageError
 from whence.core.layers import Within
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, Reference, Rule, RuleSet
+from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 from whence.core.statistics import Statistics
 
@@ -56,6 +56,17 @@ class _Ruled(torch.autograd.Function):
         return (None, None, None, *ctx.rule(ops, op, [cotangents[i] for i in ctx.at]))
 
 
+class _OnceKnown:
+    """The rule of an operation that is found on the way back, when it is known what came after it."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+
+    def __call__(self, ops: Any, op: OpCall, cotangents: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        rule = self.rules.find(op)
+        return op.vjp(op.inputs, cotangents) if rule is None else rule(ops, op, cotangents)
+
+
 class _Intercept(TorchFunctionMode):
     """Runs each torch function with its rule, if it has one, and counts what it sees.
 
@@ -70,12 +81,21 @@ class _Intercept(TorchFunctionMode):
         self.plain_names: dict[str, bool] = {}
         self.statistics = Statistics()
         self.held: list[Tensor] = []
-        self.affine = AffineOps() if rules.find(_probe("affine", rules.layers)) else None
+        self.affine = AffineOps() if any(rules.find_early(_probe("affine", rules.layers))) else None
         self.lineage = Lineage() if rules.places else None
         self.layers: list[str] = []
+        self.waiting: list[TorchOp] = []
+        """Those whose rule depends on what comes after them."""
         self.composed = Composed() if rules.find(_probe("elementwise", rules.layers)) is not None else None
         together = self.composed is not None and rules.find(_probe("activated", rules.layers)) is not None
         self.activated = Activated(self.composed) if self.composed is not None and together else None
+
+    def tell_last(self, explained: Sequence[Tensor]) -> None:
+        """The forward pass is over: which affine operations were the last on the way to these is known."""
+        if self.lineage is not None:
+            self.lineage.tell_last(explained)
+        for op in self.waiting:
+            self.coverage.count(self.rules, op.name, op.kind, self.rules.find(op))
 
     @contextmanager
     def in_layer(self, name: str) -> Iterator[None]:
@@ -163,13 +183,17 @@ class _Intercept(TorchFunctionMode):
         op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
         if self.lineage is not None:
             op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
-        rule = self.rules.find(op) if op.data else None
+        found = self.rules.find_early(op) if op.data else (None,)
+        waits = len(found) > 1
+        rule: Rule | None = _OnceKnown(self.rules) if waits else found[0]
+        self.waiting += [op] if waits else []
         if rule is None or (op.kind == "opaque" and not _differentiable(call)):
             output = call.function(*call.args, **call.kwargs)
             if _has_gradient(output):
                 self.coverage.count(self.rules, op.name, op.kind, None)
         else:
-            self.coverage.count(self.rules, op.name, op.kind, rule)
+            if not waits:
+                self.coverage.count(self.rules, op.name, op.kind, rule)
             # the old values go on through the rule, the user's tensor takes the new ones
             output = self._under(rule, op, call, inputs)
             output = call.args[0].copy_(output) if written else output
@@ -177,7 +201,7 @@ class _Intercept(TorchFunctionMode):
         if is_met and self.statistics.add(name, kind, keys, (key_of(output),)):
             self.held.append(output)
         if self.lineage is not None and op.kind == "affine":
-            self.lineage.add(output)
+            self.lineage.add(output, op)
         if self.affine is not None and op.kind == "affine":
             self.affine.add(output, call, op)
         elif self.affine is not None and name == "clone":
@@ -314,7 +338,10 @@ class InterceptedModel(RuledModel, TorchModel):
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         mode = _Intercept(self.rules, coverage, tape, replays)
         with mode:
-            return self.base.run(inputs, edits=edits, taps=taps, within=Within(self.rules.layers, mode.in_layer))
+            within = Within(self.rules.layers, mode.in_layer)
+            output, tapped = self.base.run(inputs, edits=edits, taps=taps, within=within)
+        mode.tell_last(list(tapped.values()) if taps else [output])
+        return output, tapped
 
     def _audit(self, output: Tensor) -> None:
         """Raise where autograd recorded an operation that has a rule but was not intercepted."""
@@ -322,7 +349,7 @@ class InterceptedModel(RuledModel, TorchModel):
             names = {node.name() for node in _nodes(output.grad_fn)}
             escaped = {name for name in names if not _is_linear(name)}
         else:
-            ruled = self.rules.find(_probe("relu", self.rules.layers, data=(0,))) is not None
+            ruled = self.rules.find(_probe("relu", data=(0,))) is not None
             relus = (node for node in _nodes(output.grad_fn) if ruled and _is_relu(node))
             escaped = {node.name() for node in relus}
         if escaped:

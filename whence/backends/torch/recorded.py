@@ -130,6 +130,7 @@ class TorchOp(OpCall):
     kept_outputs: Sequence[Kept] = ()
     reference: TorchOp | None = None
     early: tuple[int, ...] = ()
+    last: bool = True
     layers: tuple[str, ...] = ()
     graph: Graph | None = None
     """Of the forward pass, where that is the function itself."""
