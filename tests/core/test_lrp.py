@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import whence
-from whence.core.rule import all_of, inside, is_first, kind_is
+from whence.core.rule import all_of, inside, is_first, is_last, kind_is
 from whence.errors import ParameterError
 from whence.methods.lrp_composites import COMPOSITES
-from whence.methods.lrp_input_rules import Flat
 from whence.methods.lrp_rules import Epsilon
 
 
@@ -50,4 +49,5 @@ def test_a_backend_is_asked_for_places_only_where_a_rule_needs_them() -> None:
         assert rules.places == name.endswith(("flat", "box")) and rules.layers == ()
     named = all_of(kind_is("affine"), inside("a", "b:1"))
     assert whence.LRP(overrides=((named, Epsilon()), (inside("a"), Epsilon()))).rules.layers == ("a", "b:1")
-    assert whence.LRP(overrides=((all_of(is_first, named), Flat()),)).rules.places
+    for position in (is_first, is_last):
+        assert whence.LRP(overrides=((all_of(position, named), Epsilon()),)).rules.places

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import whence
 from tests.lrp_rules import Placed
+from whence.core.rule import inside
+from whence.methods.lrp_rules import Epsilon
 
 
 class Net(nn.Module):
@@ -70,3 +72,12 @@ def test_where_biases_absorb_relevance() -> None:
     hidden, bias = net[0](x), net[0].bias
     of_biases = ((hidden > 0) * bias * net[2].weight[0]).sum(1).detach().numpy()
     np.testing.assert_allclose(lost.score - lost.inputs, of_biases, rtol=1e-8)
+
+
+def test_a_rule_for_one_layer_leaves_the_relus_of_others() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2, bias=False)).double().eval()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    plain = whence.LRP(epsilon=1e-12).explain(net, x, 0).attributions
+    named = whence.LRP(epsilon=1e-12, overrides=((inside("2"), Epsilon(1e-12)),)).explain(net, x, 0).attributions
+    np.testing.assert_allclose(named, plain, rtol=1e-10)
