@@ -110,9 +110,6 @@ def explain(runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, ba
                 # Keras pads with zeros before this max-pool: they tie with relus at zero, and deconvnet alone sees
                 # which of them wins
                 continue
-            if "reveal_cancel" in label and network == "resnet" and runtime == "keras-torch":
-                # Keras normalises in place there, which RevealCancel does not see through: it goes by Rescale
-                continue
             if "noise_tunnel" in name:
                 params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
             for place in places:

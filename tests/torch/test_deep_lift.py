@@ -150,6 +150,37 @@ def test_reveal_cancel_of_convolutions(act: Callable[[Tensor], Tensor]) -> None:
         assert apart(alone.attributions, found.attributions[i : i + 1]) < 1e-13
 
 
+def test_reveal_cancel_behind_a_normalisation_in_place() -> None:
+    torch.manual_seed(3)
+    conv, head = nn.Conv2d(2, 3, 3).double(), nn.Linear(48, 3).double()
+    mean, deviation, scale, offset = torch.randn(4, 1, 3, 1, 1, dtype=torch.float64)
+    x, base = torch.randn(3, 2, 6, 6).double(), torch.randn(3, 2, 6, 6).double()
+
+    def methods(z: Tensor) -> Tensor:
+        return z.subtract(mean).div_(deviation).mul_(scale).add_(offset)
+
+    def on_the_product(z: Tensor) -> Tensor:
+        return z.sub_(mean).true_divide_(deviation).multiply_(scale).add_(offset)
+
+    def operators(z: Tensor) -> Tensor:
+        z -= mean
+        z /= deviation
+        z *= scale
+        z += offset
+        return z
+
+    def explained(norm: Callable[[Tensor], Tensor], act: Callable[[Tensor], Tensor]) -> Any:
+        method = whence.DeepLIFT(baseline=base, rule="reveal_cancel")
+        return method.explain(whence.wrap(lambda x: head(act(norm(conv(x))).flatten(1)), framework="torch"), x, 1)
+
+    for act in (F.relu, torch.relu_, F.silu):
+        wanted = explained(lambda z: (z - mean) / deviation * scale + offset, act)
+        for norm in (methods, on_the_product, operators):
+            found = explained(norm, act)
+            assert apart(found.attributions, wanted.attributions) < 1e-12
+            assert list(found.provenance.coverage["ruled"]) == list(wanted.provenance.coverage["ruled"])
+
+
 class Minimum(nn.Module):
     """a - relu(a - b), the smaller of two inputs."""
 

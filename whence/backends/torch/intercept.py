@@ -185,6 +185,8 @@ class _Intercept(TorchFunctionMode):
             op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
         found = self.rules.find_early(op) if op.data else (None,)
         waits = len(found) > 1
+        # what is written on has another name afterwards
+        before = [key_of(x) for x in call.tensors] if root is not None else []
         rule: Rule | None = _OnceKnown(self.rules) if waits else found[0]
         self.waiting += [op] if waits else []
         if rule is None or (op.kind == "opaque" and not _differentiable(call)):
@@ -212,8 +214,8 @@ class _Intercept(TorchFunctionMode):
             for known in (self.affine, self.activated):
                 if known is not None:
                     known.add_moved(output, call)
-        if root is not None and not written and isinstance(output, torch.Tensor):
-            self.composed.add(output, call, root)  # type: ignore[union-attr]
+        if root is not None and isinstance(output, torch.Tensor):
+            self.composed.add(output, call, before, root)  # type: ignore[union-attr]
         self._remember_choice(name, output)
         return output
 

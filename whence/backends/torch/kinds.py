@@ -26,7 +26,7 @@ _TABLE: Mapping[str, str] = {
         imag index_add index_copy index_put index_select mT masked_select mean moveaxis movedim narrow neg negative
         nansum pad permute pixel_shuffle pixel_unshuffle positive ravel real reflection_pad1d reflection_pad2d
         reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape
-        reshape_as roll rot90 rsub scatter scatter_add select setitem split split_with_sizes squeeze stack sub sub_
+        reshape_as roll rot90 rsub scatter scatter_add select setitem split split_with_sizes squeeze stack sub
         subtract sum sum_to_size swapaxes swapdims t take take_along_dim tensor_split tile to trace transpose tril triu
         type type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
         upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d view view_as

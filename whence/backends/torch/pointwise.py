@@ -86,9 +86,12 @@ class Composed:
         enter(call, [key_of(x) for x in call.tensors])
         return _Steps(steps), any(canonical(step.function) in KINKED for step, _ in steps)
 
-    def add(self, output: Tensor, call: Call, root: Key) -> None:
-        """Remember what a call gave, unless that is what it was given: a conversion to the type that it has, say."""
-        key, keys = key_of(output), [key_of(x) for x in call.tensors]
+    def add(self, output: Tensor, call: Call, keys: list[Key], root: Key) -> None:
+        """Remember what a call gave, unless that is what it was given: a conversion to the type that it has, say.
+
+        ``keys`` name what it was given; the call may have written on the first of them.
+        """
+        key = key_of(output)
         if key in keys:
             return
         self._known.add(key, root)
