@@ -169,7 +169,7 @@ def test_reveal_cancel_behind_a_normalisation_in_place() -> None:
         z += offset
         return z
 
-    def explained(norm: Callable[[Tensor], Tensor], act: Callable[[Tensor], Tensor]) -> Any:
+    def explained(norm: Callable[[Tensor], Tensor], act: Callable[[Tensor], Tensor]) -> whence.Explanation:
         method = whence.DeepLIFT(baseline=base, rule="reveal_cancel")
         return method.explain(whence.wrap(lambda x: head(act(norm(conv(x))).flatten(1)), framework="torch"), x, 1)
 
