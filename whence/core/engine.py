@@ -97,19 +97,17 @@ def grad_over_points(
             rearrange(joined(ctx.ops, [score for _, score, _ in blocks]), "1 b -> b"),
             settled(ctx, target, [chosen for _, _, chosen in blocks]),
         )
-    parts = [part for part, _, _ in blocks]
-    leaves = range(len(ctx.x))
+
+    def whole(part: Callable[[Any], Tensor]) -> Leaves:
+        """One part of the sums of all blocks, in the shapes of the attributed tensors."""
+        found = (concat(ctx.ops, [part(sums[i]) for sums, _, _ in blocks]) for i, _ in enumerate(ctx.x))
+        return tuple(_shaped(part, ctx.ops.shape(x)[1:]) for part, x in zip(found, ctx.x, strict=True))
+
     if moments:
-        merged = tuple(
-            Moments(
-                parts[0][i].count,
-                concat(ctx.ops, [p[i].mean for p in parts]),
-                concat(ctx.ops, [p[i].deviations for p in parts]),
-            )
-            for i in leaves
-        )
-        return GradientSum(tuple(m.mean for m in merged), merged)
-    return GradientSum(tuple(concat(ctx.ops, [p[i].total for p in parts]) for i in leaves))
+        counts = (part.count for part in blocks[0][0])
+        mean, deviations = whole(lambda sums: sums.mean), whole(lambda sums: sums.deviations)
+        return GradientSum(mean, tuple(map(Moments, counts, mean, deviations)))
+    return GradientSum(whole(lambda sums: sums.total))
 
 
 def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int) -> Tensor:
@@ -182,12 +180,12 @@ def _gradient_leaf(
             if term is not None:
                 g = term(g, *leaf_values(ops, samples, draws, i, ops.shape(g)))
             g = ops.astype(g, sum_dtype(ops.dtype(g)))
-            w = ops.astype(expand(ops, weights, ops.shape(g)), ops.dtype(g))
+            w = ops.astype(weights, ops.dtype(g))
             if moments:
-                mean = ops.sum(w * g, axis=0) / ops.sum(w, axis=0)
-                reduced.append((mean, ops.sum(w * (g - mean) ** 2, axis=0)))
+                mean = ops.weighted_sum(w, g) / ops.sum(w)
+                reduced.append((_flat(mean), _flat(ops.weighted_sum(w, (g - mean) ** 2))))
             else:
-                reduced.append(ops.sum(w * g, axis=0))
+                reduced.append(_flat(ops.weighted_sum(w, g)))
         return tuple(reduced), rearrange(score, "(k b) -> k b", k=k), chosen, ops.shape(output)
 
     return leaf
@@ -251,6 +249,17 @@ def expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:
     """Append axes of length one until ``x`` has as many as ``shape``."""
     missing = len(shape) - len(ops.shape(x))
     return x[(..., *(None,) * missing)] if missing else x
+
+
+def _flat(x: Tensor) -> Tensor:
+    """``[b, n]``, in which form sums are kept: loops over a last axis of three channels are slow."""
+    return rearrange(x, "b ... -> b (...)")
+
+
+def _shaped(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """``[b, *sizes]`` of ``[b, n]``."""
+    axes = {f"d{i}": size for i, size in enumerate(sizes)}
+    return rearrange(x, f"b ({' '.join(axes) or '1'}) -> b {' '.join(axes)}", **axes)
 
 
 # -- the loop over tiles -------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from einops import rearrange
 from whence.core.accumulate import Sum, sum_dtype
 from whence.core.engine import (
     Point,
-    expand,
     identity,
     joined,
     points_of,
@@ -202,7 +201,7 @@ def _weighted(
     ops: Ops, activations: Sequence[Tensor], gradients: Sequence[Tensor], weights: Tensor
 ) -> tuple[Tensor, ...]:
     def total(x: Tensor) -> Tensor:
-        return ops.sum(expand(ops, ops.astype(weights, ops.dtype(x)), ops.shape(x)) * x, axis=0)
+        return ops.weighted_sum(ops.astype(weights, ops.dtype(x)), x)
 
     return (*map(total, activations), *map(total, gradients))
 

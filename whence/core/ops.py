@@ -233,6 +233,10 @@ class Ops(ABC):
         """Whether the elements are real floating-point numbers."""
         return "float" in self.dtype(x)
 
+    def weighted_sum(self, weights: Tensor, x: Tensor) -> Tensor:
+        """sum_k weights[k] x[k] over the first axis, in full precision whatever products of matrices have."""
+        return self.sum(weights[(slice(None), *(None,) * (len(self.shape(x)) - 1))] * x, axis=0)
+
     def resize(self, x: Tensor, size: Sequence[int], *, axes: Sequence[int], method: str = "bilinear") -> Tensor:
         """Resample ``axes`` to ``size``: half-pixel centres, no antialiasing, ``"bilinear"`` or ``"nearest"``.
 

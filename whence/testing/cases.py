@@ -195,6 +195,11 @@ def _products(dtype: str) -> Iterator[tuple[str, list[Case]]]:
             for axis, matrix in ((1, values(2, 3, dtype=dtype)), (-1, values(6, 5, dtype=dtype)))
         ],
     )
+    weighted: list[Case] = [
+        (f"weighted_sum {x.shape}", lambda ops, w, x: ops.weighted_sum(w, x), (values(len(x), dtype=dtype), x))
+        for x in (image, values(3, dtype=dtype), values(1, 4, dtype=dtype))
+    ]
+    yield "weighted_sum", weighted
 
 
 def _native(dtype: str) -> Iterator[tuple[str, list[Case]]]:

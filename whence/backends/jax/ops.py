@@ -68,6 +68,11 @@ class JaxOps(ArrayOps):
     def argsort(self, x: Tensor, *, axis: int = -1, descending: bool = False) -> Tensor:
         return jnp.argsort(x, axis=axis, stable=True, descending=descending)
 
+    # -- reduce ------------------------------------------------------------------------------------------
+    def weighted_sum(self, weights: Tensor, x: Tensor) -> Tensor:
+        # XLA turns a sum over the first axis into a loop over the last one, which is short in images
+        return jnp.tensordot(weights, x, axes=1, precision="highest")
+
     # -- differentiate -----------------------------------------------------------------------------------
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
         y, pullback = jax.vjp(fn, *xs)
