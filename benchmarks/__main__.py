@@ -14,6 +14,7 @@ from benchmarks.harness import ENVIRONMENT, pinned
 
 JOBS = (
     ("agreement", "gradients"),
+    ("agreement", "smooth"),
     ("agreement", "maps"),
     ("agreement_captum",),
     ("completeness",),

@@ -37,6 +37,10 @@ def _gradients() -> Iterator[list[str]]:
         yield from _lines(network, "tests.agreement", PAIRS, gradients.PROMISED)
 
 
+def _smooth() -> Iterator[list[str]]:
+    yield from _lines("resnet.smooth=1", "tests.agreement", PAIRS, gradients.PROMISED)
+
+
 def _maps() -> Iterator[list[str]]:
     for network in maps.NETWORKS:
         yield from _lines(network, "tests.cam_agreement", PAIRS, gradients.PROMISED)
@@ -50,6 +54,14 @@ SUBJECTS: dict[str, tuple[str, str, str, Callable[[], Iterator[list[str]]]]] = {
         "Two inputs a network, every method at the input and, on the digits CNN, at a layer; the text classifier at "
         "its embedding; the ResNet-18-like net, of width 32 at 3x224x224, with 8 steps and 4 samples.",
         _gradients,
+    ),
+    "smooth": (
+        "agreement_smooth",
+        "Agreement between frameworks without thresholds",
+        "The ResNet-18-like net at 3x224x224 with softplus in the place of relu and a mean in that of the maximum, "
+        "every gradient and path method, 8 steps and 4 samples: what is left of float32's differences where rounding "
+        "passes no threshold.",
+        _smooth,
     ),
     "maps": (
         "agreement_maps",
@@ -72,7 +84,7 @@ def _lines(
             worst = max(rows, key=lambda row: row.difference / row.allowed)
             own = gradients.difference(exact[worst.what], found[dtype]["torch"][worst.what]) if exact else None
             yield [
-                network.partition(".")[0],
+                network.replace("=1", "").replace(".", ", "),
                 dtype,
                 f"{a} - {b}",
                 f"{worst.difference:.1e}",

@@ -21,8 +21,9 @@ from tests.zoo.inputs import inputs, to_channels_last
 
 RUNTIMES = ("torch", "flax", "keras-tensorflow", "keras-jax", "keras-torch")
 NETWORKS: dict[str, dict[str, int]] = {"digits_cnn": {}, "resnet": {}, "vit": {}, "text": {}}
-WITHOUT_RELU = ("vit",)
-"""Networks that methods through relu refuse."""
+THROUGH_RELU = ("guided_backprop", "deconvnet")
+"""Methods that refuse networks without a relu."""
+UNDER_RULES = (*THROUGH_RELU, "deep_lift", "deep_lift_shap", "lrp")
 LAYER = {"digits_cnn": "conv1", "text": "embedding"}
 """A layer of the same name in every framework; the text classifier is attributed at its embedding only."""
 PERTURBED = ("digits_cnn", "text")
@@ -104,7 +105,7 @@ def explain(runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, ba
         with output.hold():
             found[f"{network}/output"] = output.ops.to_numpy(output.run(output.place(x))[0])
         for label, name, params in methods(background, brief=network == "resnet"):
-            if name in ("guided_backprop", "deconvnet") and network in WITHOUT_RELU:
+            if name in (UNDER_RULES if options.get("smooth") else THROUGH_RELU if network == "vit" else ()):
                 continue
             if name == "deconvnet" and network == "resnet" and runtime.startswith("keras"):
                 # Keras pads with zeros before this max-pool: they tie with relus at zero, and deconvnet alone sees

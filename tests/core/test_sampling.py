@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from whence.core.sampling import draw, normal, uniform
+from whence.core.sampling import draw, normal, place_of, repetition, uniform
 
 
 def drawn(samples, draws, fill=normal, shape=(5,), **options) -> np.ndarray:
@@ -35,6 +35,14 @@ def test_every_key_has_numbers_of_its_own() -> None:
     everything = np.concatenate([whole, *others]).ravel()
     assert len(np.unique(everything)) > 0.99 * everything.size
     assert np.array_equal(drawn(range(2), range(2), seed=-1), drawn(range(2), range(2), seed=2**64 - 1))
+
+
+def test_repetitions_of_repetitions_have_keys_of_their_own() -> None:
+    keys = list(range(3))
+    for _ in range(3):
+        keys = [repetition(key, number) for number in range(5) for key in keys]
+    assert len(set(keys)) == 3 * 5**3 and {place_of(key) for key in keys} == {0, 1, 2}
+    assert max(keys) < 2**64
 
 
 def test_moments_of_the_distributions() -> None:

@@ -48,7 +48,10 @@ class DigitsCnn(nnx.Module):
 class BasicBlock(nnx.Module):
     """A residual block of two 3 by 3 convolutions; with a stride, the shortcut is a 1 by 1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, common: Common, padding: int | str = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, common: Common, padding: int | str = 1, smooth: int = 0
+    ) -> None:  # fmt: skip
+        self.activation = nnx.softplus if smooth else nnx.relu
         # Padding is given in numbers where "SAME" is not meant: with a stride it pads otherwise than PyTorch.
         self.conv1 = nnx.Conv(inputs, outputs, (3, 3), stride, padding=padding, use_bias=False, **common)
         self.bn1 = _batch_norm(outputs, common)
@@ -60,9 +63,9 @@ class BasicBlock(nnx.Module):
             self.shortcut_bn = _batch_norm(outputs, common)
 
     def __call__(self, x: Array) -> Array:
-        branch = self.bn2(self.conv2(nnx.relu(self.bn1(self.conv1(x)))))
+        branch = self.bn2(self.conv2(self.activation(self.bn1(self.conv1(x)))))
         shortcut = self.shortcut_bn(self.shortcut_conv(x)) if self.projects else x
-        return nnx.relu(branch + shortcut)
+        return self.activation(branch + shortcut)
 
 
 class Resnet(nnx.Module):
@@ -71,8 +74,11 @@ class Resnet(nnx.Module):
     def __init__(self, size: ResnetSize, common: Common) -> None:
         self.conv1 = nnx.Conv(size.channels, size.width, (7, 7), 2, padding=3, use_bias=False, **common)
         self.bn1 = _batch_norm(size.width, common)
+        self.activation = nnx.softplus if size.smooth else nnx.relu
+        self.pool = nnx.avg_pool if size.smooth else nnx.max_pool
         blocks = [
-            BasicBlock(inputs, outputs, stride, common) for _, inputs, outputs, stride in resnet_blocks(size.width)
+            BasicBlock(inputs, outputs, stride, common, smooth=size.smooth)
+            for _, inputs, outputs, stride in resnet_blocks(size.width)
         ]
         self.stage1 = nnx.Sequential(*blocks[0:2])
         self.stage2 = nnx.Sequential(*blocks[2:4])
@@ -81,8 +87,8 @@ class Resnet(nnx.Module):
         self.head = nnx.Linear(8 * size.width, size.classes, **common)
 
     def __call__(self, x: Array) -> Array:
-        x = nnx.relu(self.bn1(self.conv1(x)))
-        x = nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x = self.activation(self.bn1(self.conv1(x)))
+        x = self.pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         x = self.stage4(self.stage3(self.stage2(self.stage1(x))))
         return self.head(x.mean(axis=(1, 2)))
 

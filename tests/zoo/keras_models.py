@@ -57,13 +57,18 @@ def _same_conv(x: Any, name: str, filters: int, window: int, stride: int, dtype:
     return layers.Conv2D(filters, window, stride, padding="same", use_bias=False, name=name, dtype=dtype)(x)
 
 
+def _activation(name: str, smooth: int, dtype: str) -> keras.layers.Layer:
+    return layers.Activation("softplus" if smooth else "relu", name=name, dtype=dtype)
+
+
 def _basic_block(
-    name: str, inputs: int, outputs: int, stride: int, dtype: str, conv: Callable[..., Any] = _padded_conv
-) -> keras.Model:
+    name: str, inputs: int, outputs: int, stride: int, dtype: str, conv: Callable[..., Any] = _padded_conv,
+    smooth: int = 0,
+) -> keras.Model:  # fmt: skip
     features = keras.Input((None, None, inputs), dtype=dtype)
     x = conv(features, "conv1", outputs, 3, stride, dtype)
     x = _batch_norm(x, "bn1", dtype)
-    x = layers.ReLU(name="relu1", dtype=dtype)(x)
+    x = _activation("relu1", smooth, dtype)(x)
     x = conv(x, "conv2", outputs, 3, 1, dtype)
     x = _batch_norm(x, "bn2", dtype)
     shortcut = features
@@ -71,7 +76,7 @@ def _basic_block(
         shortcut = layers.Conv2D(outputs, 1, stride, use_bias=False, name="shortcut_conv", dtype=dtype)(features)
         shortcut = _batch_norm(shortcut, "shortcut_bn", dtype)
     x = layers.Add(name="add", dtype=dtype)([x, shortcut])
-    x = layers.ReLU(name="relu2", dtype=dtype)(x)
+    x = _activation("relu2", smooth, dtype)(x)
     return keras.Model(features, x, name=name)
 
 
@@ -80,11 +85,12 @@ def resnet(size: ResnetSize, dtype: str) -> keras.Model:
     image = keras.Input((None, None, size.channels), dtype=dtype, name="image")
     x = _padded_conv(image, "conv1", size.width, 7, 2, dtype)
     x = _batch_norm(x, "bn1", dtype)
-    x = layers.ReLU(name="relu", dtype=dtype)(x)
+    x = _activation("relu", size.smooth, dtype)(x)
     x = layers.ZeroPadding2D(1, name="maxpool_pad", dtype=dtype)(x)
-    x = layers.MaxPooling2D(3, 2, name="maxpool", dtype=dtype)(x)
+    pool = layers.AveragePooling2D if size.smooth else layers.MaxPooling2D
+    x = pool(3, 2, name="maxpool", dtype=dtype)(x)
     for path, inputs, outputs, stride in resnet_blocks(size.width):
-        x = _basic_block(_names(path)[0], inputs, outputs, stride, dtype)(x)
+        x = _basic_block(_names(path)[0], inputs, outputs, stride, dtype, smooth=size.smooth)(x)
     x = layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(x)
     x = layers.Dense(size.classes, name="head", dtype=dtype)(x)
     return keras.Model(image, x, name="resnet")

@@ -26,11 +26,13 @@ class DigitsCnnSize:
 class ResnetSize(ImageSize):
     """A ResNet-18 with `width` channels in its stem; the weights do not depend on `image`.
 
+    Where it is `smooth`, softplus stands for relu and a mean for the maximum, so that rounding passes no threshold.
     Widths below 16 can crash on CPU where channels are last (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
 
     image: int = 224
     width: int = 32
+    smooth: int = 0
 
 
 @dataclass(frozen=True)

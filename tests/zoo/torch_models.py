@@ -54,21 +54,22 @@ class SameConv2d(nn.Conv2d):
 class BasicBlock(nn.Module):
     """A residual block of two 3 by 3 convolutions; with a stride, the shortcut is a 1 by 1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, same: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, same: bool = False, smooth: int = 0) -> None:
         super().__init__()
+        activation = nn.Softplus if smooth else nn.ReLU
         if same:
             self.conv1: nn.Conv2d = SameConv2d(inputs, outputs, 3, stride, bias=False)
         else:
             self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.relu1 = nn.ReLU()
+        self.relu1 = activation()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.projects = stride > 1
         if self.projects:
             self.shortcut_conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.shortcut_bn = nn.BatchNorm2d(outputs)
-        self.relu2 = nn.ReLU()
+        self.relu2 = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
@@ -83,13 +84,13 @@ class Resnet(nn.Sequential):
         super().__init__()
         self.conv1 = nn.Conv2d(size.channels, size.width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(size.width)
-        self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        self.relu = nn.Softplus() if size.smooth else nn.ReLU()
+        self.maxpool = nn.AvgPool2d(3, 2, padding=1) if size.smooth else nn.MaxPool2d(3, 2, padding=1)
         for name, inputs, outputs, stride in resnet_blocks(size.width):
             stage, index = name.split(".")
             if index == "0":
                 self.add_module(stage, nn.Sequential())
-            self.get_submodule(stage).append(BasicBlock(inputs, outputs, stride))
+            self.get_submodule(stage).append(BasicBlock(inputs, outputs, stride, smooth=size.smooth))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Linear(8 * size.width, size.classes)

@@ -19,12 +19,10 @@ from whence.core.ops import Ops, Tensor
 from whence.core.passes import Passes
 from whence.core.place import Place
 from whence.core.rule import RuleSet
-from whence.core.sampling import Fill, draw
+from whence.core.sampling import Fill, draw, place_of, repetition
 from whence.core.target import Target
 
 Leaves = tuple[Tensor, ...]
-REPETITION = 2**32
-"""A repetition of a sample has the sample's key plus a multiple of this."""
 
 
 @dataclass
@@ -71,7 +69,7 @@ class Context:
     @property
     def positions(self) -> tuple[int, ...]:
         """Where each sample stands in the user's batch, repetitions in the place of what they repeat."""
-        return tuple(key % REPETITION for key in self.sample_ids)
+        return tuple(place_of(key) for key in self.sample_ids)
 
     def layout(self, leaf: int = 0) -> Layout:
         """The axis order of ``x[leaf]``."""
@@ -157,7 +155,7 @@ class Context:
             inputs=inputs,
             x=points,
             given_target=self.target.taken(np.tile(np.arange(self.batch), k)),
-            sample_ids=tuple((d + 1) * REPETITION + i for d in draws for i in self.sample_ids),
+            sample_ids=tuple(repetition(i, d) for d in draws for i in self.sample_ids),
         )
 
     def taken(self, rows: Sequence[int]) -> Context:

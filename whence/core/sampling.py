@@ -22,6 +22,20 @@ IN_CACHE = 2**15
 """Numbers made at a time, since each step of a distribution is a pass over all of them."""
 
 
+REPETITIONS, PER_LEVEL = 2**32, 1_000_003
+
+
+def repetition(sample: int, draw: int) -> int:
+    """The key of one repetition of a sample; repetitions are repeated in turn where noise is nested."""
+    before, place = divmod(sample, REPETITIONS)
+    return (before * PER_LEVEL + draw + 1) % REPETITIONS * REPETITIONS + place
+
+
+def place_of(sample: int) -> int:
+    """The place in the user's batch of a sample or of a repetition of it."""
+    return sample % REPETITIONS
+
+
 def generator(seed: int, stream: str, sample: int, draw: int) -> np.random.Generator:
     """The generator of one draw for one sample."""
     key = np.array([int(seed) % 2**64, zlib.crc32(stream.encode())], dtype=np.uint64)
