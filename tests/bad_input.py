@@ -218,17 +218,19 @@ class BadInput(ABC):
     def test_an_output_that_does_not_depend_on_the_input(self, method: whence.Method) -> None:
         constant = self.tensor(np.ones((1, CLASSES), np.float32))
         for model in (lambda x: self.ops.stop_gradient(x) * 2, lambda x: x[:, :CLASSES] * 0 + constant):
-            with pytest.warns(ZeroAttributionWarning, match="exactly zero"):
+            with pytest.warns(ZeroAttributionWarning, match="exactly zero") as warned:
                 found = method.explain(model, self.tensor(), 1)
             assert not self.ops.to_numpy(found.attributions).any()
+            assert warned[0].filename == __file__
 
     def test_a_model_that_mixes_the_samples(self) -> None:
         def mixing(x: Any) -> Any:
             return self.function()(x - self.ops.mean(x, axis=0, keepdims=True))
 
         for method in (*METHODS.values(), whence.IntegratedGradients(n_steps=3, rule="riemann_left")):
-            with pytest.warns(BatchMixingWarning, match="depends on the other samples"):
+            with pytest.warns(BatchMixingWarning, match="depends on the other samples") as warned:
                 method.explain(lambda x: mixing(x), self.tensor(), 1)
+            assert warned[0].filename == __file__
         sound = self.function()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -241,9 +243,10 @@ class BadInput(ABC):
         if net is None:
             pytest.skip(f"models of {self.framework} have no such mode")
         before = self.state(net)
-        with pytest.warns(TrainingModeWarning, match="inference mode"):
+        with pytest.warns(TrainingModeWarning, match="inference mode") as warned:
             first = whence.Saliency().explain(net, self.tensor(), 0).attributions
         assert self.state(net) == before, "put back"
+        assert warned[0].filename == __file__, "the line that called, not one inside"
         with pytest.warns(TrainingModeWarning):
             second = whence.Saliency().explain(net, self.tensor(), 0).attributions
         assert np.array_equal(self.ops.to_numpy(first), self.ops.to_numpy(second)), "no dropout"

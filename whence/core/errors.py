@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from functools import partial
+from traceback import walk_stack
 from typing import Any
 
 
@@ -79,3 +82,13 @@ class BatchMixingWarning(WhenceWarning):
 
 class ZeroAttributionWarning(WhenceWarning):
     """Every attribution is exactly zero."""
+
+
+def warn_user(message: str, category: type[WhenceWarning]) -> None:
+    """Warn at the line of the user's code that called this library, however deep inside it is found out."""
+    ours = [i for i, (frame, _) in enumerate(walk_stack(sys._getframe())) if _is_ours(frame.f_globals)]
+    warnings.warn(message, category, stacklevel=ours[-1] + 2)
+
+
+def _is_ours(variables: dict[str, Any]) -> bool:
+    return str(variables.get("__name__")).partition(".")[0] == __name__.partition(".")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 from whence.core.backend import adapt, backend_of_tensor
 from whence.core.conservation import Conserve
 from whence.core.context import Context, Leaves, Work
-from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning
+from whence.core.errors import BackendError, CapabilityError, ParameterError, ZeroAttributionWarning, warn_user
 from whence.core.explanation import Explanation, Provenance
 from whence.core.feature_values import FeatureValues
 from whence.core.model import Model
@@ -244,11 +243,10 @@ def _packed(
             what = f"{method.name}: {about} {named}"
         require_finite(ops, what, value)
     if all(all_zero(ops, v) for v in found.values):
-        warnings.warn(
+        warn_user(
             f"{method.name}: every attribution is exactly zero. Does the score depend on the input? A saturated "
             "output, a baseline equal to the input or a detached computation looks like this.",
             ZeroAttributionWarning,
-            stacklevel=4,
         )
     all_numpy = all(isinstance(leaf, np.ndarray) for leaf in given) and ops.name != "numpy"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.core.accumulate import HALF
-from whence.core.errors import BatchMixingWarning
+from whence.core.errors import BatchMixingWarning, warn_user
 from whence.core.ops import Ops, Tensor
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def warn_if_mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any,
     store, key = ctx.model.store, (ctx.model.key, "mixing")
     verdict = store.get(key, str) if key in store else _mixing(ctx, call, arguments, score)
     if verdict is not None and store.get(key, lambda: verdict):
-        warnings.warn(verdict, BatchMixingWarning, stacklevel=2)
+        warn_user(verdict, BatchMixingWarning)
 
 
 def _mixing(ctx: Context, call: Callable[..., Any], arguments: tuple[Any, ...], score: Tensor) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from jax.custom_batching import custom_vmap
 from whence.backends.jax.ops import JaxOps, ops
 from whence.backends.jax.program import Edited, Program, RuleOf, trace
 from whence.backends.jax.static import Static
-from whence.core.errors import DTypeError, LayerError, TrainingModeWarning
+from whence.core.errors import DTypeError, LayerError, TrainingModeWarning, warn_user
 from whence.core.layers import LayerCalls, Put, Seen, split_call
 from whence.core.model import CompiledStore, Edit, Leaf, Model, reference
 from whence.core.ops import Tensor
@@ -230,7 +229,7 @@ def _is_key(array: Any) -> bool:
 def warn_of_training(layers: Sequence[str], target: Any) -> None:
     """Say that these kinds of layers are in training mode; called from ``hold``."""
     said = f"{', '.join(layers)} of {type(target).__name__} in training mode: run in inference mode for this call, "
-    warnings.warn(said + "on a copy; your object stays as it is.", TrainingModeWarning, stacklevel=5)
+    warn_user(said + "on a copy; your object stays as it is.", TrainingModeWarning)
 
 
 def per_sample_mark(layer: str, output: Tensor) -> Tensor:

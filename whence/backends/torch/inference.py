@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 
 from whence.backends.torch.compiled import uncompiled
 from whence.backends.torch.memory_format import Copies, gains_by_copies
-from whence.core.errors import TrainingModeWarning
+from whence.core.errors import TrainingModeWarning, warn_user
 from whence.core.ops import Tensor
 
 
@@ -61,11 +60,10 @@ def inference(
             state = Held(list(module.modules()))
             state.training = [m for m in state.modules if m.training]
             if warn and any(_behaves_otherwise(m) for m in state.training):
-                warnings.warn(
+                warn_user(
                     f"{type(module).__name__} is in training mode; it is run in inference mode for this call "
                     "and put back afterwards.",
                     TrainingModeWarning,
-                    stacklevel=6,
                 )
             for m in state.training:
                 m.training = False
