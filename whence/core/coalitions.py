@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 
 from whence.core import replacement
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.errors import NonFiniteError
 from whence.core.grouping import Grouping
 from whence.core.ops import Ops, Tensor
@@ -84,15 +84,15 @@ class Game:
             coalitions = np.concatenate([np.ones((1, *coalitions.shape[1:]), bool), coalitions])
         step = max(1, MOST_SCORES // (self.replacement.count * self.batch))
         parts = [self._scores(coalitions[i : i + step]) for i in range(0, len(coalitions), step)]
-        v = np.concatenate([mean_over_rows(self.ctx, scores, self.replacement.count) for scores in parts])
+        v = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not with_all:
             return v
-        ops, like = self.ctx.ops, parts[0]
-        self.ctx.settle(ops.asarray(v[0], like=like, dtype=ops.dtype(like)), self.ctx.given_target)
+        score = self.ctx.ops.asarray(v[0], like=self.ctx.inputs[0], dtype=self.ctx.work.score_dtype)
+        self.ctx.settle(score, self.ctx.given_target)
         return v[1:]
 
-    def _scores(self, coalitions: np.ndarray) -> Tensor:
-        """Scores ``[(K rows), B]``."""
+    def _scores(self, coalitions: np.ndarray) -> np.ndarray:
+        """v of so many coalitions that their scores can be held at once, ``[K, B]``."""
         ctx, fill = self.ctx, self.replacement
         table = np.ones((*coalitions.shape[:-1], self.size + 1), bool)
         table[..., :-1] = coalitions
@@ -102,13 +102,14 @@ class Game:
             rows = table[np.arange(points.start, points.stop) // fill.count]
             return rows if rows.shape[1] == 1 else rows[:, samples]
 
-        return scores_over_variants(
+        scores = host_scores_over_variants(
             ctx,
             Composed(ctx.ops, self.grouping.shared),
             samples=(ctx.x, self.masks, *fill.samples),
             draws=(*fill.rows, keep),
             count=len(coalitions) * fill.count,
         )
+        return mean_over_rows(ctx, scores, fill.count)
 
 
 def device_masks(ctx: Context, grouping: Grouping) -> tuple[Tensor, ...]:
@@ -117,10 +118,9 @@ def device_masks(ctx: Context, grouping: Grouping) -> tuple[Tensor, ...]:
     return tuple(ctx.ops.asarray(np.ascontiguousarray(mask), like=x) for mask, x in each)
 
 
-def mean_over_rows(ctx: Context, scores: Tensor, rows: int) -> np.ndarray:
-    """Scores ``[(K rows), B]`` as host values ``[K, B]`` in float64, averaged over the rows of a background."""
-    host = np.asarray(ctx.ops.to_numpy(scores), np.float64)
-    return finite(ctx, host if rows == 1 else host.reshape(-1, rows, host.shape[1]).mean(axis=1))
+def mean_over_rows(ctx: Context, scores: np.ndarray, rows: int) -> np.ndarray:
+    """Scores ``[(K rows), B]`` averaged over the rows of a background, ``[K, B]``."""
+    return finite(ctx, scores if rows == 1 else scores.reshape(-1, rows, scores.shape[1]).mean(axis=1))
 
 
 def finite(ctx: Context, values: np.ndarray) -> np.ndarray:

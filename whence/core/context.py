@@ -36,6 +36,8 @@ class Work:
     fixed_rows: bool = False
     advance: Callable[[int], None] = field(default=lambda _: None)
     expect: Callable[[int], None] = field(default=lambda _: None)
+    score_dtype: str | None = None
+    """In which the model gave the scores that were last taken to the host."""
     ruled: Model | None = None
     """The model under backward rules, for its coverage."""
     passes: Passes | None = None
@@ -204,6 +206,13 @@ class Context:
 
         Beside inputs of whole numbers, floating-point numbers are float32.
         """
+        return self.ops.asarray(values, **self._kind(values, leaf))
+
+    def argument(self, values: np.ndarray, leaf: int = 0) -> Tensor | np.ndarray:
+        """``like`` for compiled code, which takes some arrays from the host itself."""
+        return self.ops.argument(values, **self._kind(values, leaf))
+
+    def _kind(self, values: Any, leaf: int) -> dict[str, Any]:
         like = self.x[leaf] if self.x else self.inputs[0]
         narrow = not self.ops.is_floating(like) and np.asarray(values).dtype.kind == "f"
-        return self.ops.asarray(values, like=like, dtype="float32" if narrow else None)
+        return {"like": like, "dtype": "float32" if narrow else None}

@@ -112,13 +112,30 @@ def grad_over_points(
 
 def scores_over_variants(ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int) -> Tensor:
     """Scores ``[count, B]`` of variants of each sample, without a graph."""
+    return _of_passes(ctx, point, count, lambda: _variants(ctx, point, samples, draws, count, ctx.target)[0])
+
+
+def host_scores_over_variants(
+    ctx: Context, point: Point, *, samples: Sequence[Leaves], draws: Draws, count: int
+) -> np.ndarray:
+    """The same in float64 on the host, where the tiles' scores are put together at less cost."""
+
+    def on_host(score: Tensor) -> np.ndarray:
+        ctx.work.score_dtype = ctx.ops.dtype(score)
+        return ctx.ops.to_numpy(score)
+
+    def found() -> np.ndarray:
+        return np.asarray(_variants(ctx, point, samples, draws, count, ctx.target, on_host)[0], np.float64)
+
+    return np.asarray(_of_passes(ctx, point, count, found))
+
+
+def _of_passes(ctx: Context, point: Point, count: int, compute: Callable[[], Any]) -> Any:
+    """The scores of the target whose turn it is, where several are explained together."""
     passes = ctx.work.passes
     if passes is None:
-        return _variants(ctx, point, samples, draws, count, ctx.target)[0]
-    all_targets = passes.next(
-        (ctx.place, point, count, ctx.sample_ids), lambda: _variants(ctx, point, samples, draws, count, ctx.target)[0]
-    )
-    return all_targets[..., passes.current]
+        return compute()
+    return passes.next((ctx.place, point, count, ctx.sample_ids), compute)[..., passes.current]
 
 
 def score_and_target(ctx: Context) -> tuple[Tensor, Target]:
@@ -264,12 +281,13 @@ def _shaped(x: Tensor, sizes: Sequence[int]) -> Tensor:
 
 # -- the loop over tiles -------------------------------------------------------------------------------------
 def _variants(
-    ctx: Context, point: Point, samples: Sequence[Leaves], draws: Draws, count: int, target: Target
-) -> tuple[Tensor, list[Tensor | None]]:
+    ctx: Context, point: Point, samples: Sequence[Leaves], draws: Draws, count: int, target: Target,
+    kept: Callable[[Tensor], Any] | None = None,
+) -> tuple[Any, list[Tensor | None]]:  # fmt: skip
     leaf = _variant_leaf(ctx.ops, ctx.place, point, target)
     key = ("variants", ctx.place, point, target.key)
-    blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count), target, False))
-    return joined(ctx.ops, [score for _, score, _ in blocks]), [chosen for _, _, chosen in blocks]
+    blocks = list(over_blocks(ctx, leaf, key, samples, draws, count, np.ones(count), target, False, kept=kept))
+    return concat(ctx.ops, [score for _, score, _ in blocks], axis=1), [chosen for _, _, chosen in blocks]
 
 
 def settled(ctx: Context, target: Target, chosen: Sequence[Tensor | None]) -> Target:

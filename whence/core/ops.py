@@ -43,6 +43,10 @@ class Ops(ABC):
     def asarray(self, a: Any, *, like: Tensor | None = None, dtype: str | None = None) -> Tensor:
         """A native tensor from NumPy or Python numbers; ``like`` carries device and, for floats, dtype."""
 
+    def argument(self, a: np.ndarray, *, like: Tensor, dtype: str | None = None) -> Tensor | np.ndarray:
+        """What compiled code is given for a host array: ``asarray``, or an array that it takes itself at less cost."""
+        return self.asarray(a, like=like, dtype=dtype)
+
     @abstractmethod
     def to_numpy(self, x: Tensor) -> np.ndarray:
         """The values on the host."""

@@ -29,12 +29,14 @@ Merge = Callable[[list[Any] | None, Sequence[Any], int], list[Any]]
 def over_blocks(
     ctx: Context, leaf: Callable[..., Any], key: Any, samples: Sequence[Leaves], draws: Draws, count: int,
     weights: np.ndarray, target: Target, gradient: bool, merge: Merge | None = None,
-) -> Iterator[tuple[list[Any], Tensor, Tensor | None]]:  # fmt: skip
+    kept: Callable[[Tensor], Any] | None = None,
+) -> Iterator[tuple[list[Any], Any, Tensor | None]]:  # fmt: skip
     """Run the leaf over all tiles; yields per block of samples (sums, scores [count, b], chosen index [b, 1]).
 
     Scores of targets explained together are ``[count, b, targets]``.
 
     ``merge`` says how what the leaf gives for one tile joins what came before; sums are added, moments merged.
+    ``kept`` is what to keep of a tile's scores, such as their values on the host.
     """
     compiled = ctx.model.compile(leaf, key)
     call = compiled if gradient else lambda *args: ctx.ops.evaluate(compiled, *args)
@@ -45,7 +47,7 @@ def over_blocks(
         plan = tiles(ctx.batch, count, rows, stretch=not ctx.work.fixed_rows, pad=pad, first=first)
         block = list(takewhile(partial(_same_samples, first), plan))
         try:
-            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient, merge or _merge)
+            found = _run_block(ctx, call, block, samples, draws, weights, target, gradient, merge or _merge, kept)
         except Exception as error:
             if ctx.work.fixed_rows or rows == 1 or not ctx.ops.is_out_of_memory(error):
                 raise
@@ -61,8 +63,8 @@ def _same_samples(first: int, tile: Tile) -> bool:
 
 def _run_block(
     ctx: Context, call: Callable[..., Any], block: Sequence[Tile], samples: Sequence[Leaves], draws: Draws,
-    weights: np.ndarray, target: Target, gradient: bool, merge: Merge,
-) -> tuple[list[Any], Tensor, Tensor | None]:  # fmt: skip
+    weights: np.ndarray, target: Target, gradient: bool, merge: Merge, kept: Callable[[Tensor], Any] | None,
+) -> tuple[list[Any], Any, Tensor | None]:  # fmt: skip
     ops = ctx.ops
     state: list[Any] | None = None
     scores, chosen, first_shape = [], None, None
@@ -72,7 +74,7 @@ def _run_block(
     for tile in block:
         points, mask = range(tile.start, tile.start + tile.points), np.zeros(tile.shape[0])
         mask[: tile.points] = weights[tile.start : tile.start + tile.points]
-        arguments = (fixed, rows, tuple(_tile_draw(ctx, d, points, tile) for d in draws), ctx.like(mask), index)
+        arguments = (fixed, rows, tuple(_tile_draw(ctx, d, points, tile) for d in draws), ctx.argument(mask), index)
         reduced, score, chosen, shape = call(*arguments)
         if not ops.static_shapes:  # elsewhere the compiled model cannot change it
             _require_same_outputs(shape, first_shape)
@@ -83,6 +85,7 @@ def _run_block(
             warn_if_mixing(ctx, call, arguments, score)
         state = merge(state, reduced, tile.points)
         padded = (tile.points, tile.samples) != tile.shape
+        score = score if kept is None else kept(score)
         scores.append(score[: tile.points, : tile.samples] if padded else score)
         ctx.work.forward_rows += tile.shape[0] * tile.shape[1]
         ctx.work.backward_rows += tile.shape[0] * tile.shape[1] * gradient
@@ -127,7 +130,7 @@ def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
             short[1] = 0  # one for all samples
         if any(short):
             array = np.pad(array, [*((0, n) for n in short), *[(0, 0)] * (array.ndim - len(short))], mode="edge")
-        return ctx.like(array, leaf)
+        return ctx.argument(array, leaf)
 
     return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
 
@@ -160,7 +163,7 @@ def _native_index(ctx: Context, target: Target, tile: Tile) -> Any:
     """What the leaf is told of the tile's targets: one tensor, or one for each of the targets explained together."""
     if target.together:
         return tuple(_native_index(ctx, one, tile) for one in target.together)
-    return None if target.index is None else ctx.like(_padded(target.index, tile))
+    return None if target.index is None else ctx.argument(_padded(target.index, tile))
 
 
 def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
@@ -169,6 +172,8 @@ def _padded(index: np.ndarray, tile: Tile) -> np.ndarray:
     return np.concatenate([rows, *[rows[-1:]] * missing]) if missing else rows
 
 
-def concat(ops: Ops, parts: Sequence[Tensor]) -> Tensor:
-    """Parts along the first axis; a single one as it is."""
-    return parts[0] if len(parts) == 1 else ops.concat(parts)
+def concat(ops: Ops, parts: Sequence[Tensor], *, axis: int = 0) -> Tensor:
+    """Parts along an axis, on the host where they are there; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts, axis) if isinstance(parts[0], np.ndarray) else ops.concat(parts, axis=axis)

@@ -22,7 +22,7 @@ from whence.core import replacement
 from whence.core.baselines import FeatureMean
 from whence.core.coalitions import Composed, device_masks
 from whence.core.context import Context
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.errors import ParameterError
 from whence.core.features import Superpixels
 from whence.core.grouping import Grouping
@@ -234,11 +234,11 @@ class PresentAnchor(Anchor):
                 found = [fill.rows[0](range(r, r + 1), samples) for r in which[points.start : points.stop].tolist()]
                 return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
-            scores = scores_over_variants(
+            scores = host_scores_over_variants(
                 ctx, Composed(ctx.ops, grouping.shared), samples=(ctx.x, masks, *fill.samples),
                 draws=(*([rows] if fill.rows else []), keep), count=len(rules),
             )  # fmt: skip
-            return np.asarray(ctx.ops.to_numpy(scores))[:, 0]
+            return scores[:, 0]
 
         return classes, lambda rule: float(self.probability ** len(rule))
 

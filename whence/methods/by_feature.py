@@ -84,6 +84,8 @@ def attribution(ctx: Context, grouping: Grouping, found: list[tuple[np.ndarray, 
 
     def gathered(name: str) -> np.ndarray | None:
         parts = [(rows, getattr(estimate, name)) for rows, estimate in found]
+        if len(parts) == 1:
+            return parts[0][1]  # type: ignore[no-any-return]
         if any(part is None for _, part in parts):
             return None
         features = [grouping.size] * (np.ndim(parts[0][1]) - 1)
@@ -95,7 +97,7 @@ def attribution(ctx: Context, grouping: Grouping, found: list[tuple[np.ndarray, 
 
     values, errors, empty = gathered("values"), gathered("std_error"), gathered("empty")
     assert values is not None
-    kept = FeatureValues(values, labels(grouping), grouping.masks, errors, gathered("interactions"))
+    kept = FeatureValues(values, grouping.all_names, grouping.masks, errors, gathered("interactions"))
     return Attribution(
         spread(ctx, grouping, values),
         baseline_score=None if empty is None else ctx.ops.asarray(empty, like=ctx.score),
@@ -103,11 +105,6 @@ def attribution(ctx: Context, grouping: Grouping, found: list[tuple[np.ndarray, 
         features=kept,
         notes=_notes(found),
     )
-
-
-def labels(grouping: Grouping) -> tuple[tuple[str, ...], ...]:
-    """The features' names, once where all samples are cut alike."""
-    return tuple(grouping.names(b) for b in range(len(grouping.labels)))
 
 
 def spread(ctx: Context, grouping: Grouping, values: np.ndarray) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from whence.core.coalitions import device_masks, shaped
 from whence.core.context import Context
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.errors import ParameterError
 from whence.core.features import Features, Part
 from whence.core.grouping import Grouping, find
@@ -85,13 +85,15 @@ class GridMasks:
         """The cell of every position."""
         return self.grouping.masks
 
-    def scores(self, ctx: Context, fill: Replacement, design: Callable[[np.ndarray], np.ndarray], count: int) -> Tensor:
+    def scores(
+        self, ctx: Context, fill: Replacement, design: Callable[[np.ndarray], np.ndarray], count: int
+    ) -> np.ndarray:
         """Scores ``[(count rows), B]`` of the masks that ``design(numbers)[k, cells]`` gives."""
 
         def cells(points: range, samples: slice) -> np.ndarray:
             return design(np.arange(points.start, points.stop) // fill.count)[:, None]
 
-        return scores_over_variants(
+        return host_scores_over_variants(
             ctx,
             Dimmed(ctx.ops),
             samples=(ctx.x, device_masks(ctx, self.grouping), *fill.samples),

@@ -14,7 +14,7 @@ import numpy as np
 
 from whence.core.coalitions import finite
 from whence.core.context import Context
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.errors import ParameterError, ShapeError
 from whence.core.grouping import Grouping
 from whence.core.method import Attribution, Method
@@ -129,5 +129,5 @@ def rows_scores(ctx: Context, rows: np.ndarray) -> np.ndarray:
     def drawn(points: range, samples: slice) -> tuple[np.ndarray, ...]:
         return (rows[points.start : points.stop, None],)
 
-    scores = scores_over_variants(ctx, replaced, samples=(ctx.x,), draws=(drawn,), count=len(rows))
-    return finite(ctx, np.asarray(ctx.ops.to_numpy(scores), np.float64))
+    scores = host_scores_over_variants(ctx, replaced, samples=(ctx.x,), draws=(drawn,), count=len(rows))
+    return finite(ctx, scores)

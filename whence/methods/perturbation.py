@@ -18,7 +18,7 @@ from whence.core import baselines, replacement
 from whence.core.baselines import DataSet
 from whence.core.coalitions import Game, device_masks, finite, mean_over_rows
 from whence.core.context import Context
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.errors import ParameterError
 from whence.core.grouping import Grouping
 from whence.core.grouping import find as grouping_of
@@ -57,7 +57,7 @@ class FeatureAblation(FeatureMethod):
 
 def replaced_one_by_one(ctx: Context, grouping: Grouping, fill: replacement.Replacement, masks: Any) -> np.ndarray:
     """Scores ``[F, B]`` with each feature replaced, averaged over the rows of a background."""
-    scores = scores_over_variants(
+    scores = host_scores_over_variants(
         ctx,
         Ablated(ctx.ops),
         samples=(ctx.x, masks, *fill.samples),
@@ -122,7 +122,7 @@ class Occlusion(Method):
             return inside
 
         sides = tuple(side(axis) for axis in range(max(len(w.axes) for w in windows)))
-        scores = scores_over_variants(
+        scores = host_scores_over_variants(
             ctx,
             Occluded(ctx.ops),
             samples=(ctx.x, *fill.samples),
@@ -172,16 +172,15 @@ class FeaturePermutation(Method):
 
     def compute(self, ctx: Context) -> Attribution:
         grouping, n = grouping_of(ctx, self.feature_mask), self.n_samples
-        scores = scores_over_variants(
+        scores = host_scores_over_variants(
             ctx,
             Ablated(ctx.ops),
             samples=(ctx.x, device_masks(ctx, grouping)),
             draws=(self._rows(ctx), np.repeat(np.arange(grouping.size), n)),
             count=grouping.size * n,
         )
-        found = np.asarray(ctx.ops.to_numpy(scores), np.float64)
         full = np.asarray(ctx.ops.to_numpy(ctx.score), np.float64)
-        drops = full - finite(ctx, found).reshape(grouping.size, n, ctx.batch)
+        drops = full - finite(ctx, scores).reshape(grouping.size, n, ctx.batch)
         error = drops.std(axis=1, ddof=1) / n**0.5 if n > 1 else np.full(drops[:, 0].shape, np.nan)
         return attribution(ctx, grouping, [(np.arange(ctx.batch), Estimate(drops.mean(axis=1).T, error.T))])
 

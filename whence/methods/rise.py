@@ -24,7 +24,7 @@ from einops import einsum
 from whence.core import designs, replacement
 from whence.core.coalitions import mean_over_rows
 from whence.core.context import Context
-from whence.core.engine import scores_over_variants
+from whence.core.engine import host_scores_over_variants
 from whence.core.method import Attribution, Method
 from whence.core.ops import Ops, Tensor
 from whence.core.sampling import generator
@@ -121,7 +121,7 @@ class RISE(Method):
         z: np.ndarray,
         shifts: Sequence[np.ndarray],
         first: np.ndarray,
-    ) -> Tensor:
+    ) -> np.ndarray:
         """Scores ``[(masks rows), B]``."""
 
         def which(points: range) -> np.ndarray:
@@ -141,7 +141,7 @@ class RISE(Method):
         rank = {len(c.sizes) for c in leaves}
         channel = {c.channel for c in leaves}
         assert len(rank) == len(channel) == 1, "checked by Cells.over"
-        return scores_over_variants(
+        return host_scores_over_variants(
             ctx,
             Dimmed(ctx.ops, channel.pop()),
             samples=(ctx.x, *fill.samples),

@@ -42,13 +42,21 @@ class JaxOps(ArrayOps):
         return isinstance(x, jax.Array)
 
     def asarray(self, a: Any, *, like: Tensor | None = None, dtype: str | None = None) -> Tensor:
-        a = a if isinstance(a, jax.Array) else np.asarray(a)
-        if dtype is None and like is not None and jnp.issubdtype(a.dtype, jnp.floating) and self.is_floating(like):
-            dtype = like.dtype
-        if isinstance(a, np.ndarray) and dtype is not None:
-            a, dtype = a.astype(_supported(dtype)), None  # on the host: JAX would start a program for it
-        x = jnp.asarray(a, dtype=None if dtype is None else _supported(dtype))
-        return _put(x, like)
+        if not isinstance(a, jax.Array):
+            return _put(_as_array(self._cast(np.asarray(a), like, dtype)), like)
+        if dtype is None and like is not None and self.is_floating(a) and self.is_floating(like):
+            dtype = self.dtype(like)
+        return _put(jnp.asarray(a, dtype=None if dtype is None else _supported(dtype)), like)
+
+    def argument(self, a: np.ndarray, *, like: Tensor, dtype: str | None = None) -> Tensor | np.ndarray:
+        # a compiled function takes arrays of the host's in C++, on the device of its other arguments
+        return self.asarray(a, like=like, dtype=dtype) if _device(like) is None else self._cast(a, like, dtype)
+
+    def _cast(self, a: np.ndarray, like: Tensor | None, dtype: str | None) -> np.ndarray:
+        """On the host: JAX would start a program for it."""
+        if dtype is None and like is not None and self.is_floating(a) and self.is_floating(like):
+            dtype = self.dtype(like)
+        return a if dtype is None or _supported(dtype) == self.dtype(a) else a.astype(dtype)
 
     def zeros_like(self, x: Tensor) -> Tensor:
         # an array of the host's costs less than a program that writes zeros
@@ -160,6 +168,10 @@ def _device(x: Tensor) -> Any:
     is_placed = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
     devices = tuple(x.devices()) if is_placed else ()
     return devices[0] if len(devices) == 1 else None
+
+
+_as_array = jax.jit(jnp.asarray)
+"""A compiled call: since JAX 0.10 ``jnp.asarray`` runs a program as well, and finds it through Python each time."""
 
 
 def _put(x: Tensor, like: Tensor | None) -> Tensor:
