@@ -42,13 +42,15 @@ def _third_party() -> tuple[Backend, ...]:
     return tuple(entry.load() for entry in entry_points(group="whence.backends"))
 
 
+@cache
+def _built_in(name: str) -> Backend:
+    found: Backend = import_module(f"whence.backends.{name}").backend
+    return found
+
+
 def backends() -> tuple[Backend, ...]:
     """The backends of the frameworks that are already imported; NumPy, which takes any callable, comes last."""
-    built_in = tuple(
-        import_module(f"whence.backends.{name}").backend
-        for name, framework in BUILT_IN.items()
-        if framework in sys.modules
-    )
+    built_in = tuple(_built_in(name) for name, framework in BUILT_IN.items() if framework in sys.modules)
     others = tuple(b for b in _third_party() if b.framework in sys.modules)
     return (*others, *built_in)
 
@@ -56,8 +58,7 @@ def backends() -> tuple[Backend, ...]:
 def backend_named(name: str) -> Backend:
     """The backend of that name, its framework imported if need be."""
     if name in BUILT_IN:
-        found: Backend = import_module(f"whence.backends.{name}").backend
-        return found
+        return _built_in(name)
     for backend in _third_party():
         if backend.name == name:
             return backend

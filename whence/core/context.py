@@ -68,7 +68,7 @@ class Context:
     def batch(self) -> int:
         return len(self.sample_ids)
 
-    @property
+    @cached_property
     def positions(self) -> tuple[int, ...]:
         """Where each sample stands in the user's batch, repetitions in the place of what they repeat."""
         return tuple(place_of(key) for key in self.sample_ids)

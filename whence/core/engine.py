@@ -216,8 +216,8 @@ def _variant_leaf(ops: Ops, place: Place, point: Point, target: Target) -> Calla
         flat = [rearrange(p, "k b ... -> (k b) ...") for p in values]
         output, k, scores = place.output(ops, run, fixed, flat), ops.shape(weights)[0], []
         for fn, one in zip(fns, index if together else (index,), strict=True):
-            rows_index = None if one is None else repeat(one, "b ... -> (k b) ...", k=k)
-            score, chosen = select_score(ops, output, ops.shape(flat[0])[0], fn, rows_index)
+            known = one if one is None or fn is None else repeat(one, "b ... -> (k b) ...", k=k)
+            score, chosen = select_score(ops, output, ops.shape(flat[0])[0], fn, known)
             scores.append(rearrange(score, "(k b) -> k b", k=k))
         return (), ops.stack(scores, axis=2) if together else scores[0], chosen, ops.shape(output)
 

@@ -71,7 +71,8 @@ class Grouping:
         found = []
         for mask, shape in zip(self.masks, shapes, strict=True):
             if len(mask) == 1:
-                found.append(np.broadcast_to(values.take(mask[0], axis=1), shape))
+                at = values.take(mask[0], axis=1)
+                found.append(at if at.shape == shape else np.broadcast_to(at, shape))
                 continue
             flat = np.broadcast_to(mask.reshape(len(mask), -1), (len(values), mask[0].size))
             at = np.take_along_axis(values, flat, axis=1).reshape(len(values), *mask.shape[1:])

@@ -279,7 +279,8 @@ def _packed(
 def _total(ops: Ops, found: Attribution, score: Tensor) -> Tensor:
     """The sum of each sample's attributions ``[B]``; a feature of several numbers counts once."""
     if found.features is not None:
-        return ops.asarray(np.nansum(found.features.values, axis=1), like=score)
+        values = found.features.values
+        return ops.asarray(values.sum(axis=1, where=~np.isnan(values)), like=score)
     totals = [ops.sum(v, axis=tuple(range(1, len(ops.shape(v))))) if len(ops.shape(v)) > 1 else v for v in found.values]
     total = totals[0]
     for more in totals[1:]:

@@ -81,7 +81,8 @@ def _run_block(
             first_shape = shape
         if tile.start == 0:
             served = slice(tile.first, tile.first + tile.samples)
-            target.taken(served).check([int(n) for n in shape], ctx.positions[served])
+            served_target = target if tile.samples == ctx.batch else target.taken(served)
+            served_target.check([int(np.asarray(n)) for n in shape], ctx.positions[served])
             warn_if_mixing(ctx, call, arguments, score)
         state = merge(state, reduced, tile.points)
         padded = (tile.points, tile.samples) != tile.shape

@@ -99,6 +99,8 @@ class Target:
         if self.index is None or self.fn is not None:
             return
         sizes = tuple(output_shape[1:]) or (1,)
+        if self.index.shape[1] == len(sizes) and ((self.index >= 0) & (self.index < sizes)).all():
+            return
         for sample, row in zip(samples, self.index, strict=True):
             if len(row) != len(sizes):
                 raise TargetError(
@@ -135,6 +137,7 @@ def select_score(
 ) -> tuple[Tensor, Tensor | None]:
     """The score ``[rows]`` of an output ``[rows, ...]``, and the index ``[rows, 1]`` chosen where the target is None.
 
+    The ``index`` of an entry may have as many rows as there are samples, ``rows`` being ``(points samples)``.
     An index out of range is clipped here, so that no device faults, and reported by ``Target.check``.
     """
     shape = ops.shape(output)
@@ -171,4 +174,5 @@ def select_score(
     for axis, size in enumerate(sizes[1:], start=1):
         place = place * size + index[:, axis]
     place = ops.clip(place, 0, prod(sizes) - 1)
-    return ops.take_along_axis(flat, place[:, None], axis=1)[:, 0], None
+    by_sample = rearrange(flat, "(k b) n -> k b n", b=ops.shape(index)[0])
+    return rearrange(ops.take_along_axis(by_sample, place[None, :, None], axis=2), "k b 1 -> (k b)"), None

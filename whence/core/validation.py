@@ -78,9 +78,10 @@ def require_finite(ops: Ops, what: str, x: Tensor) -> None:
     shape = ops.shape(x)
     axes = tuple(range(1, len(shape)))
     if prod(shape) <= SMALL:
-        fine = np.isfinite(ops.to_numpy(x)).all(axis=axes)
-        if fine.all():
+        each = np.isfinite(ops.to_numpy(x))
+        if each.all():
             return
+        fine = each.all(axis=axes)
     else:
         # a sum is finite only if all its terms are, and costs less than asking each of them
         if np.isfinite(ops.to_numpy(ops.sum(x, axis=axes) if axes else x)).all():

@@ -62,7 +62,7 @@ class FeatureMethod(Method):
         """The attribution with this baseline in the place of absent features."""
         grouping = self.grouping(ctx)
         found = []
-        for count in np.unique(grouping.counts):
+        for count in [grouping.size] if grouping.shared else np.unique(grouping.counts):
             rows = np.flatnonzero(grouping.counts == count)
             whole = len(rows) == ctx.batch
             game = Game(

@@ -40,9 +40,10 @@ class Pairs:
         return bool((self.drawn == self.existing).all())
 
 
-def existing_pairs(n: int) -> list[int]:
+@lru_cache(maxsize=16)
+def existing_pairs(n: int) -> tuple[int, ...]:
     """Pairs of each size up to half of n features."""
-    return [comb(n, s) // (2 if 2 * s == n else 1) for s in range(1, n // 2 + 1)]
+    return tuple(comb(n, s) // (2 if 2 * s == n else 1) for s in range(1, n // 2 + 1))
 
 
 @lru_cache(maxsize=16)

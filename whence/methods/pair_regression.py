@@ -57,11 +57,16 @@ class Projection:
         return np.asarray(self.u**2 * self.share[self.design.stratum][:, None])
 
     @cached_property
-    def sampled(self) -> list[tuple[slice, float]]:
-        """The pairs of each size of which some are missing, and the share over their number."""
-        drawn = self.design.drawn
-        each = zip(np.cumsum(drawn), drawn, self.share, strict=True)
-        return [(slice(stop - n, stop), share / n) for stop, n, share in each if share > 0 and n > 1]
+    def sampled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of sizes of which some pairs are missing: the pairs ``[S, m]``, ``u[S, m, F]``, share over number ``[S]``.
+
+        Sizes are filled up to as many pairs each with P, which stands for none.
+        """
+        drawn, kept = self.design.drawn, (self.share > 0) & (self.design.drawn > 1)
+        first, number = (np.cumsum(drawn) - drawn)[kept, None], drawn[kept, None]
+        turn = np.arange(number.max(initial=0))
+        pairs = np.where(turn < number, first + turn, len(self.u))
+        return pairs, _with_none(self.u)[pairs], (self.share / np.maximum(drawn, 1))[kept]
 
     def _variance(self, residual: np.ndarray) -> np.ndarray:
         """Of the sum over pairs of u times residual, ``[B, F]``, pairs drawn by size without replacement."""
@@ -69,10 +74,16 @@ class Projection:
         if self.design.complete:
             return np.zeros((residual.shape[1], n))
         total = (residual**2).T @ self.spread
-        for size, share in self.sampled:
-            total -= share * (residual[size].T @ self.u[size]) ** 2
+        pairs, u, share = self.sampled
+        sums = np.swapaxes(_with_none(residual)[pairs], 1, 2) @ u
+        total -= np.tensordot(share, sums**2, 1)
         free = count - (n - 1)
         return np.asarray(np.maximum(total, 0) * (count / free if free > 0 else np.nan))
+
+
+def _with_none(rows: np.ndarray) -> np.ndarray:
+    """The rows, and one of zeros."""
+    return np.concatenate([rows, np.zeros((1, rows.shape[1]))])
 
 
 @lru_cache(maxsize=4)

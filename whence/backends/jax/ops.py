@@ -60,17 +60,17 @@ class JaxOps(ArrayOps):
 
     def zeros_like(self, x: Tensor) -> Tensor:
         # an array of the host's costs less than a program that writes zeros
-        return jnp.zeros_like(x) if _device(x) is None else _put(jnp.asarray(np.zeros(x.shape, x.dtype)), x)
+        return jnp.zeros_like(x) if _device(x) is None else _put(_as_array(np.zeros(x.shape, x.dtype)), x)
 
     def device(self, x: Tensor) -> str:
         devices = () if isinstance(x, jax.core.Tracer) else sorted(x.devices(), key=lambda d: d.id)
         return ",".join(f"{d.platform}:{d.id}" for d in devices) or jax.default_backend()
 
     def astype(self, x: Tensor, dtype: str) -> Tensor:
-        return x.astype(_supported(dtype))
+        return x if self.dtype(x) == dtype else x.astype(_supported(dtype))
 
     def stop_gradient(self, x: Tensor) -> Tensor:
-        return jax.lax.stop_gradient(x)
+        return jax.lax.stop_gradient(x) if isinstance(x, jax.core.Tracer) else x
 
     # -- select ------------------------------------------------------------------------------------------
     def argsort(self, x: Tensor, *, axis: int = -1, descending: bool = False) -> Tensor:

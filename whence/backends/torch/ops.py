@@ -29,7 +29,8 @@ class TorchOps(Ops):
             wanted = like.dtype
         else:
             wanted = x.dtype if dtype is None else getattr(torch, dtype)
-        return x.to(device=x.device if like is None else like.device, dtype=wanted)
+        device = x.device if like is None else like.device
+        return x if x.dtype == wanted and x.device == device else x.to(device=device, dtype=wanted)
 
     def to_numpy(self, x: Tensor) -> np.ndarray:
         x = x.detach().cpu()
@@ -45,7 +46,8 @@ class TorchOps(Ops):
         return str(x.device)
 
     def astype(self, x: Tensor, dtype: str) -> Tensor:
-        return x.to(getattr(torch, dtype))
+        wanted = getattr(torch, dtype)
+        return x if x.dtype == wanted else x.to(wanted)
 
     def stop_gradient(self, x: Tensor) -> Tensor:
         return x.detach()
