@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 from math import factorial
 from typing import Any
 
@@ -15,7 +15,9 @@ from whence.baselines import DataSet
 from whence.core.sampling import generator
 from whence.errors import ParameterError
 from whence.features import Columns
+from whence.methods import pair_process
 from whence.methods.coalition_pairs import existing_pairs, pairs
+from whence.methods.pair_regression import projection
 
 _rng = np.random.default_rng(12)
 X, ROWS, BASE = _rng.standard_normal((3, 5)), _rng.standard_normal((4, 5)), _rng.standard_normal(5)
@@ -153,7 +155,10 @@ def test_sampling_telescopes_along_its_orders(antithetic: bool) -> None:
     ids=["kernel", "antithetic", "orders"],
 )
 def test_estimators_are_unbiased_and_know_their_error(method: Any, rng: np.random.Generator) -> None:
-    """Over many seeds: the mean is the exact value, and squared errors are what standard errors say."""
+    """Over many seeds: the mean is the exact value, and squared errors are what standard errors say.
+
+    A posterior mean is nearer for being drawn towards smooth games, which is the lesser part of its error, and told.
+    """
     wide = rng.standard_normal((2, 9))
     kernel = rng.standard_normal((9, 6)) / 2
 
@@ -168,7 +173,11 @@ def test_estimators_are_unbiased_and_know_their_error(method: Any, rng: np.rando
     ]
     errors = np.stack([run.attributions - exact for run in runs])
     told = np.stack([run.std_error for run in runs])
-    assert (np.abs(errors.mean(0)) < 5 * errors.std(0) / 150**0.5 + 1e-3 * np.abs(exact).max()).all()
+    if method.name == "kernel_shap":
+        assert (errors.mean(0) ** 2).mean() < (errors**2).mean() / 3
+        assert (np.abs(errors) < 1.96 * told).mean() > 0.9
+    else:
+        assert (np.abs(errors.mean(0)) < 5 * errors.std(0) / 150**0.5 + 1e-3 * np.abs(exact).max()).all()
     ratio = np.sqrt((told**2).mean() / (errors**2).mean())
     assert 0.8 < ratio < 1.25, ratio
     assert max(np.abs(run.delta).max() for run in runs) < 1e-10
@@ -185,14 +194,88 @@ def test_all_coalitions_give_exact_values(n: int) -> None:
     assert not found.std_error.any() and found.provenance.notes["n_samples"] == 2**n - 2
 
 
-def test_the_solution_is_that_of_weighted_least_squares(rng: np.random.Generator) -> None:
-    """The constraint by a heavy weight, the coalitions as drawn, solved by NumPy."""
-    wide, n = rng.standard_normal((1, 8)), 8
+def a_game_of_eight(rng: np.random.Generator) -> tuple[Any, Array]:
     kernel = rng.standard_normal((8, 5))
+    return lambda x: np.tanh(x @ kernel).sum(1) * (1 + x[:, 0]), rng.standard_normal((1, 8))
 
-    def eight(x: Array) -> Array:
-        return np.tanh(x @ kernel).sum(1) * (1 + x[:, 0])
 
+def test_the_solution_is_a_posterior_mean_over_interactions(rng: np.random.Generator) -> None:
+    """Bayesian regression on the products of an odd number of signs, those of one all but free."""
+    (eight, wide), n = a_game_of_eight(rng), 8
+    subsets = [t for k in (1, 3, 5, 7) for t in combinations(range(n), k)]
+    design = pairs(n, 40, 2)
+    z = np.concatenate([np.ones((1, n)), 2.0 * design.member - 1])
+    products = np.stack([z[:, list(t)].prod(1) for t in subsets], axis=1)
+    c, s = np.cosh(2 / n), np.sinh(2 / n)
+    prior = np.array([1e5 if len(t) == 1 else c ** (n - len(t)) * s ** len(t) for t in subsets])
+    g = (eight((z + 1) / 2 * wide) - eight((1 - z) / 2 * wide)) / 2
+    noise = np.diag(np.r_[0, np.full(40, 1e-8)])
+    inverse = np.linalg.inv(products * prior @ products.T + noise)
+    to_values = np.array([[2 / len(t) * (i in t) for t in subsets] for i in range(n)])
+    found = whence.KernelSHAP(n_samples=80, seed=2).explain(eight, wide)
+    wanted = to_values @ (prior * (products.T @ inverse @ g))
+    np.testing.assert_allclose(found.attributions[0], wanted, atol=1e-5)
+
+    posterior = np.diag(prior) - prior[:, None] * (products.T @ inverse @ products) * prior
+    left_out = (inverse @ g)[1:] ** 2 / np.diag(inverse)[1:]
+    error = np.sqrt(np.diag(to_values @ posterior @ to_values.T) * left_out.mean())
+    np.testing.assert_allclose(found.std_error[0], error, rtol=1e-2)  # rounding, with so wide a prior
+
+
+@pytest.mark.parametrize(("n", "count", "parted"), [(12, 400, True), (8, 120, False)])
+def test_many_pairs_are_solved_in_parts(
+    n: int, count: int, parted: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are averaged, unless the regression over all pairs is nearer, as it is once few are missing."""
+    wide, kernel = rng.standard_normal((1, n)), rng.standard_normal((n, 9)) / 3
+
+    def game(x: Array) -> Array:
+        return np.tanh(x @ kernel).sum(1)
+
+    exact, errors, told = whence.ExactShapley().explain(game, wide).attributions, [], []
+    monkeypatch.setattr(pair_process, "MOST_PAIRS", count // 2)
+    for seed in range(100, 130):
+        design = pairs(n, count, seed)
+        v = game(np.concatenate([design.member, ~design.member]) * wide)[:, None]
+        given = v[:count] - v[count:], game(wide) - game(0 * wide)
+        each = [part.solution(given[0][i::2], given[1]) for i, part in enumerate(pair_process.posteriors(design))]
+        whole = projection(design).solution(*given)
+        values, error = pair_process.solution(design, *given)
+        assert len(each) == 2
+        np.testing.assert_allclose(values, (each[0][0] + each[1][0]) / 2 if parted else whole[0])
+        assert np.linalg.norm(error) <= np.linalg.norm(whole[1])
+        errors.append(values - exact)
+        told.append(error)
+    ratio = np.sqrt(np.mean(np.square(told)) / np.mean(np.square(errors)))
+    assert 0.7 < ratio < 1.4, ratio
+
+
+def test_values_come_to_the_exact_ones_sooner_than_by_regression_over_the_same_pairs(rng: np.random.Generator) -> None:
+    eight, wide = a_game_of_eight(rng)
+    exact, norms = whence.ExactShapley().explain(eight, wide).attributions, []
+    for count in (20, 50, 100):
+        found = []
+        for seed in range(30):
+            design = pairs(8, count, seed)
+            v = eight(np.concatenate([design.member, ~design.member]) * wide)[:, None]
+            given = v[:count] - v[count:], eight(wide) - eight(0 * wide)
+            both = pair_process.solution(design, *given)[0], projection(design).solution(*given)[0]
+            found.append([np.linalg.norm(values - exact) for values in both])
+        norms.append(np.mean(found, axis=0) / np.linalg.norm(exact))
+    process, regression = np.transpose(norms)
+    assert (process < (1.0, 0.9, 0.5) * regression).all() and process[2] < process[0] / 10, norms
+
+
+def test_few_pairs_tell_of_games_without_interactions(rng: np.random.Generator) -> None:
+    wide = rng.standard_normal((3, 20))
+    found = whence.KernelSHAP(n_samples=50).explain(lambda x: x @ np.arange(20.0) + 1, wide)
+    np.testing.assert_allclose(found.attributions, wide * np.arange(20), atol=1e-7)
+    assert found.std_error.max() < 1e-5
+
+
+def test_the_solution_for_chosen_features_is_that_of_weighted_least_squares(rng: np.random.Generator) -> None:
+    """The constraint by a heavy weight, the coalitions as drawn, solved by NumPy."""
+    (eight, wide), n = a_game_of_eight(rng), 8
     design = pairs(n, 40, 2)
     z = np.concatenate([design.member, ~design.member]).astype(float)
     w = np.concatenate([design.weight, design.weight])
@@ -201,7 +284,7 @@ def test_the_solution_is_that_of_weighted_least_squares(rng: np.random.Generator
     rows = np.concatenate([np.sqrt(w)[:, None] * z, 1e5 * np.ones((1, n))])
     aim = np.concatenate([np.sqrt(w) * (eight(z * wide) - eight(zero)[0]), [1e5 * full]])
     wanted = np.linalg.lstsq(rows, aim, rcond=None)[0]
-    found = whence.KernelSHAP(n_samples=80, seed=2).explain(eight, wide)
+    found = whence.KernelSHAP(n_samples=80, seed=2, l1_reg=1e-9).explain(eight, wide)
     np.testing.assert_allclose(found.attributions[0], wanted, atol=1e-6)
 
 

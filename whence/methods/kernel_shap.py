@@ -20,6 +20,7 @@ from whence.core.errors import ParameterError
 from whence.core.validation import integer, positive_int, positive_tolerance
 from whence.methods.by_feature import Estimate, FeatureMethod
 from whence.methods.coalition_pairs import Pairs, existing_pairs, pairs
+from whence.methods.pair_process import solution
 from whence.methods.pair_regression import Projection, projection
 from whence.methods.selection import selected
 from whence.methods.until import reached
@@ -84,8 +85,10 @@ class KernelSHAP(FeatureMethod):
 
     def _solved(self, design: Pairs, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard errors ``[B, F]`` from differences ``[P, B]`` and the changes of the score ``[B]``."""
-        if self.l1_reg is None:
+        if design.complete and self.l1_reg is None:
             return projection(design).solution(difference, change)
+        if self.l1_reg is None:
+            return solution(design, difference, change)
         member = design.member.astype(np.float64)
         values, errors = np.zeros((2, len(change), member.shape[1]))
         root = np.sqrt(design.weight / design.weight.mean())

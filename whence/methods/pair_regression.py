@@ -36,7 +36,7 @@ class Projection:
         system = np.ones((n + 1, n + 1))
         # Z' W Z over pairs: complements add w (1 - z_i) (1 - z_j)
         system[:n, :n], system[n, n] = 2 * both + design.weight.sum() - each[:, None] - each, 0
-        inverse = _inverse(system)
+        inverse = inverse_of(system)
         return cls(design, member, weighted @ inverse[:n, :n], inverse[:n, n])
 
     def solution(self, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +92,7 @@ def projection(design: Pairs) -> Projection:
     return Projection.of(design, design.member.astype(np.float64))
 
 
-def _inverse(system: np.ndarray) -> np.ndarray:
+def inverse_of(system: np.ndarray) -> np.ndarray:
     """The inverse, or the pseudo-inverse where coalitions leave some values undetermined."""
     try:
         inverse = np.linalg.inv(system)
