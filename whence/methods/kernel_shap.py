@@ -4,8 +4,12 @@
     subject to sum of phi = v(all) - v(none),  k(s) = (F - 1) / (C(F, s) s (F - s))
 
 Lundberg and Lee 2017, arXiv 1705.07874, theorem 2. Coalitions come with their complements (Covert and Lee 2021,
-arXiv 2012.01536), without replacement, sizes by leverage scores (Musco and Witter 2024, arXiv 2410.01917). The
-constraint holds exactly: it is eliminated, with a multiplier; see ``pair_regression``.
+arXiv 2012.01536), without replacement, sizes by leverage scores (Musco and Witter 2024, arXiv 2410.01917).
+
+Over all coalitions, or for few chosen features, it is solved as it stands; the constraint holds exactly, since it is
+eliminated with a multiplier: ``pair_regression``. Over some coalitions, what features do beyond their sum differs from
+one coalition to the next, more alike for coalitions that are alike. Least squares generalised by that covariance come
+to the same values with half as many evaluations or fewer: ``pair_process``.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from whence.methods.until import reached
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class KernelSHAP(FeatureMethod):
-    """Shapley values by weighted least squares over coalitions, ``[B, ...]``, with their standard error.
+    """Shapley values by generalised least squares over coalitions, ``[B, ...]``, with their standard error.
 
     ``n_samples`` coalitions besides none and all, in pairs of opposites; None for 2 F + 2048. Where there are no more
     than that, the values are exact. With ``tol``, coalitions are added until the norm of the standard errors is below
