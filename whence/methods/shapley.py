@@ -10,6 +10,7 @@ ShapleySampling over random orders (Castro, Gomez and Tejada 2009, doi 10.1016/j
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import factorial
 from typing import ClassVar
 
@@ -120,7 +121,7 @@ class ShapleySampling(FeatureMethod):
         if game.size == 1:
             empty = game.values(none)[0]
             return Estimate((game.full - empty)[:, None], np.zeros((game.batch, 1)), empty, notes={"n_samples": 0})
-        marginals = np.empty((0, game.size, game.batch))
+        marginals: np.ndarray = np.empty((0, game.size, game.batch))
         count, empty = 0, None
         while True:
             ranks = self._ranks(count, self._aim(count), game.size)
@@ -130,7 +131,8 @@ class ShapleySampling(FeatureMethod):
             if empty is None:
                 empty, v = v[0], v[1:]
             between = v.reshape(len(ranks), -1, game.batch)
-            marginals = np.concatenate([marginals, _marginals(ranks, between, empty, game.full)])
+            new = _marginals(ranks, between, empty, game.full)
+            marginals = np.concatenate([marginals, new]) if count else new
             count += len(ranks)
             values, error = self._moments(marginals)
             if self.tol is None or count >= self.max_samples or reached(values, error, self.tol):
@@ -151,8 +153,7 @@ class ShapleySampling(FeatureMethod):
 
     def _drawn(self, count: int, n: int) -> np.ndarray:
         """Random ranks ``[count, F]``; fewer are the first of more."""
-        drawn = generator(self.seed, "shapley_sampling", 0, 0).random((count, n))
-        return np.argsort(np.argsort(drawn, axis=1), axis=1)
+        return _random_ranks(self.seed, count, n)
 
     def _moments(self, marginals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean ``[B, F]`` and its standard error over independent draws, which are pairs where antithetic."""
@@ -165,8 +166,17 @@ class ShapleySampling(FeatureMethod):
         return values, marginals.std(axis=0, ddof=1).T / len(marginals) ** 0.5
 
 
+@lru_cache(maxsize=8)
+def _random_ranks(seed: int, count: int, n: int) -> np.ndarray:
+    drawn = generator(seed, "shapley_sampling", 0, 0).random((count, n))
+    ranks = np.argsort(np.argsort(drawn, axis=1), axis=1)
+    ranks.setflags(write=False)
+    return ranks
+
+
 def _marginals(ranks: np.ndarray, v: np.ndarray, empty: np.ndarray, full: np.ndarray) -> np.ndarray:
     """Each order's contributions ``[orders, F, B]``; ``v[orders, F - 1, B]`` between none and all."""
-    ends = [np.broadcast_to(end, (len(v), 1, v.shape[2])) for end in (empty, full)]
-    steps = np.diff(np.concatenate([ends[0], v, ends[1]], axis=1), axis=1)
-    return np.take_along_axis(steps, ranks[:, :, None], axis=1)
+    along = np.empty((len(v), v.shape[1] + 2, v.shape[2]))
+    along[:, 0], along[:, 1:-1], along[:, -1] = empty, v, full
+    steps = along[:, 1:] - along[:, :-1]
+    return np.asarray(steps[np.arange(len(v))[:, None], ranks])
