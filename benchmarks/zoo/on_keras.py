@@ -15,6 +15,12 @@ if RUNTIME == "jax":
     import jax
 
     jax.config.update("jax_enable_x64", True)
+elif RUNTIME == "torch":
+    import torch
+
+    from benchmarks.zoo.weights import is_narrow
+
+    torch.set_num_threads(1)
 
 import keras  # noqa: E402 - what a runtime is set to is read when it is first used
 
@@ -22,18 +28,18 @@ TITLE = f"Keras on {RUNTIME}"
 PACKAGES = ("keras", RUNTIME)
 BATCH, CLASSES, SPREAD = 2, 10, 0.1
 SIZES = {
-    "MobileNet": 64, "MobileNetV2": 64, "MobileNetV3Small": 64, "ResNet50": 64, "ResNet50V2": 64, "EfficientNetB0": 64,
+    "ConvNeXtTiny": 32, "DenseNet121": 32, "EfficientNetB0": 64, "EfficientNetV2B0": 32, "InceptionResNetV2": 75,
+    "InceptionV3": 75, "MobileNet": 64, "MobileNetV2": 64, "MobileNetV3Small": 64, "NASNetMobile": 32, "ResNet50": 64,
+    "ResNet50V2": 64, "VGG16": 32, "Xception": 71,
 }  # fmt: skip
-"""By name: the image's size."""
-FEW = ("MobileNetV2", "ResNet50")
-"""On the other runtimes, which share Keras' code with the first."""
+"""The smallest of each family, by name: the image's size."""
 
 
 def architectures() -> Iterator[Architecture]:
-    """The networks, all of them on TensorFlow."""
+    """One network of each family."""
     keras.config.set_floatx("float64")
-    for name in SIZES if RUNTIME == "tensorflow" else FEW:
-        yield Architecture(name, "keras.applications", partial(_of_images, name, SIZES[name]))
+    for name, size in SIZES.items():
+        yield Architecture(name, "keras.applications", partial(_of_images, name, size))
 
 
 def _of_images(name: str, size: int) -> Net:
@@ -43,9 +49,18 @@ def _of_images(name: str, size: int) -> Net:
     )
     x = np.random.default_rng(0).normal(size=(BATCH, size, size, 3))
     _draw(model, x)
-    # global average pooling of Keras on JAX does
-    narrow = RUNTIME == "jax" and "f32[" in str(jax.make_jaxpr(model)(x))
-    return Net(model, x, model.count_params(), narrow)
+    return Net(model, x, model.count_params(), _is_narrow(model, x))
+
+
+def _is_narrow(model: keras.Model, x: np.ndarray) -> bool:
+    """Whether Keras goes through float32, as its global average pooling on JAX does."""
+    match RUNTIME:
+        case "jax":
+            return "f32[" in str(jax.make_jaxpr(model)(x))
+        case "torch":
+            return is_narrow(model, torch.from_numpy(x))
+        case _:
+            return False
 
 
 def _draw(model: keras.Model, x: np.ndarray) -> None:

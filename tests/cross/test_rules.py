@@ -41,17 +41,20 @@ def test_attributions_add_up(framework: str) -> None:
 @pytest.mark.parametrize("dtype", PROMISED)
 @pytest.mark.parametrize("framework", FRAMEWORKS[1:])
 def test_frameworks_agree(framework: str, dtype: str) -> None:
-    torch, other = found("torch", dtype)[0], found(framework, dtype)[0]
-    assert torch.keys() == other.keys()
+    torch, other, exact = found("torch", dtype)[0], found(framework, dtype)[0], found("torch", "float64")[0]
+    assert {key for key in torch if not key.endswith("/rounded")} == other.keys()
     apart = {}
-    for key in torch:
+    for key in other:
         if key.endswith(("/gap", "/output")) or key in SPELLED_OTHERWISE:
             continue
         outputs = (arrays[key.split("/")[0] + "/output"] for arrays in (torch, other))
         allowed, gap = max(PROMISED[dtype], 20 * difference(*outputs)), difference(torch[key], other[key])
+        if dtype == "float32" and f"{key}/rounded" in exact:
+            # each of the two may be that far from the exact relevance
+            allowed = max(allowed, 2 * float(exact[f"{key}/rounded"].max()))
         if gap > allowed:
             apart[key] = f"{gap:.1e}, allowed {allowed:.1e}"
-    assert not apart
+    assert not apart, apart
 
 
 def test_the_page_of_operations_says_what_is_met() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import whence
@@ -69,3 +70,26 @@ def test_fused_batch_normalisation_is_merged() -> None:
     method = whence.LRP(composite="alpha_beta")
     one, other = (method.explain(whence.wrap(f, framework="tensorflow"), x, 1).attributions for f in (fused, merged))
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("groups", "filters", "stride"), [(6, 6, 1), (6, 12, 2), (3, 6, 2), (1, 4, 1)])
+def test_grouped_convolutions(groups: int, filters: int, stride: int) -> None:
+    """TensorFlow has no derivative of them on a CPU."""
+    rng = np.random.default_rng(0)
+    x, kernel, head = (rng.normal(size=s) for s in ((2, 5, 5, 6), (3, 3, 6 // groups, filters), (filters, 3)))
+
+    def grouped(x: Any) -> Any:
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel, stride, "SAME")), (1, 2)) @ head
+
+    def spelled(x: Any) -> Any:
+        parts = zip(tf.split(x, groups, 3), np.split(kernel, groups, 3), strict=True)
+        z = tf.concat([tf.nn.conv2d(part, own, stride, "SAME") for part, own in parts], 3)
+        return tf.reduce_mean(tf.nn.relu(z), (1, 2)) @ head
+
+    for method in (whence.LRP(composite="alpha_beta"), whence.LRP(), whence.DeepLIFT(), whence.GuidedBackprop()):
+        one, other = (method.explain(whence.wrap(f, framework="tensorflow"), x, 1) for f in (grouped, spelled))
+        np.testing.assert_allclose(one.attributions, other.attributions, rtol=1e-9, atol=1e-12)
+    # one operation, not one for each group
+    assert whence.LRP().explain(whence.wrap(grouped, framework="tensorflow"), x, 1).provenance.coverage["ruled"] == {
+        "Conv2D": 1, "MatMul": 1
+    }  # fmt: skip

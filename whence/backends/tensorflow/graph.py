@@ -27,6 +27,7 @@ from whence.backends.tensorflow.flow import (
     ordered,
     reached_from,
 )
+from whence.backends.tensorflow.grouped import is_grouped, ungrouped
 from whence.backends.tensorflow.marks import edit_of
 from whence.core.ahead import Ahead
 from whence.core.ops import Tensor
@@ -101,6 +102,8 @@ def emit_graph(
 
 def emit(operation: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
     """One operation again, at other inputs."""
+    if is_grouped(operation):
+        return [ungrouped(operation, inputs)]
     graph = tf.compat.v1.get_default_graph()
     with tf.device(operation.device or None):
         made = graph.create_op(operation.type, list(inputs), [x.dtype for x in operation.outputs],
