@@ -38,6 +38,7 @@ JOBS = (
     ("zoo", "transformers"),
     ("zoo", "keras_tensorflow"),
     ("zoo", "keras_jax"),
+    ("zoo", "keras_torch"),
 )
 IN_THIS_PROCESS = "--here"
 

@@ -55,5 +55,8 @@ class TestPlaced(Placed):
     def loop(self, turn: Any, x: Array) -> Array:
         return jax.lax.scan(lambda h, _: (turn(h), None), x, None, length=3)[0]
 
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(dtype)
+
     def relu(self, x: Array) -> Array:
         return jax.nn.relu(x)

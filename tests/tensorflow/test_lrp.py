@@ -47,6 +47,9 @@ class TestPlaced(Placed):
     def loop(self, turn: Any, x: Any) -> Any:
         return tf.while_loop(lambda i, _: i < 3, lambda i, h: (i + 1, turn(h)), [tf.constant(0), x])[1]
 
+    def cast(self, x: Any, dtype: str) -> Any:
+        return tf.cast(x, dtype)
+
     def relu(self, x: Any) -> Any:
         return tf.nn.relu(x)
 

@@ -48,6 +48,9 @@ class TestPlaced(Placed):
             x = turn(x)
         return x
 
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        return x.to(getattr(torch, dtype))
+
     def relu(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 

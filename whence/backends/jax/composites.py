@@ -42,15 +42,16 @@ class Constants(Step):
     """The scale, if there is one, and the bias that constants behind a product come to."""
 
     names: tuple[str, ...] = ()
+    dtype: Any = None
 
     def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
-        scale, bias = scale_and_bias(list(zip(self.names, xs, strict=True)))
-        return (bias,) if scale is None else (scale, bias)
+        found = scale_and_bias(list(zip(self.names, xs, strict=True)))
+        return tuple(constant.astype(self.dtype) for constant in found if constant is not None)
 
 
 @dataclass(kw_only=True)
 class Folded(Step):
-    """A product with the scale and the bias behind it, which are its last inputs."""
+    """A product with the scale and the bias behind it, which are its last inputs, in the precision of these."""
 
     product: Step
     constants: Constants
@@ -58,6 +59,7 @@ class Folded(Step):
     def call(self, *xs: Tensor) -> tuple[Tensor, ...]:
         given = len(self.product.inputs)
         (z,) = self.product.call(*xs[:given])
+        z = z.astype(xs[-1].dtype)
         return (z + xs[-1] if self.params["scale"] is None else z * xs[-2] + xs[-1],)
 
 
@@ -160,7 +162,8 @@ class Composites:
         if step.name not in STEPS or len(step.data) != 1 or (step.name in ("sub", "div") and step.data != (0,)):
             return None
         x, before = step.inputs[step.data[0]], self.made_by.get(step.inputs[step.data[0]])
-        while before is not None and before.is_seen:
+        while before is not None and (before.is_seen or before.name == "convert_element_type"):
+            # what is a whole number or a truth value is no product
             before = self.made_by.get(before.inputs[0])
         grows = self.avals[x].shape != self.avals[step.outputs[0]].shape
         return None if before is None or grows else (before, (step.name, step.inputs[1 - step.data[0]]))
@@ -168,13 +171,14 @@ class Composites:
     def _folded(self, product: Step, steps: Sequence[tuple[str, Slot]], last: Step, layers: tuple[str, ...]) -> Step:
         """The product z as z S + T; S and T come from a step of their own, of which no part depends on the data."""
         names, slots = zip(*steps, strict=True)
-        made = []
+        made, dtype = [], self.avals[last.outputs[0]].dtype
         for _ in range(2 if {"mul", "div"} & set(names) else 1):
             shape = jnp.broadcast_shapes(*(self.avals[slot].shape for slot in slots))
-            self.avals.append(jax.ShapeDtypeStruct(shape, self.avals[last.outputs[0]].dtype))
+            self.avals.append(jax.ShapeDtypeStruct(shape, dtype))
             made.append(len(self.avals) - 1)
         count, is_scaled = len(product.inputs), len(made) == 2
-        constants = Constants(last.primitive, {}, slots, tuple(made), (), "constants", "constants", (), names=names)
+        constants = Constants(last.primitive, {}, slots, tuple(made), (), "constants", "constants", (), names=names,
+                              dtype=dtype)  # fmt: skip
         params = {"conv": product.name.startswith("conv"), "scale": count if is_scaled else None,
                   "bias": count + is_scaled, "kinked": False}  # fmt: skip
         inputs = (*product.inputs, *made)

@@ -150,11 +150,12 @@ class Folded(Composite):
 
     product: Composite = field(kw_only=True)
     steps: Sequence[Scaling] = ()
+    """Those behind a change of precision are in the last one, and so is what comes of all."""
 
     def constants(self, values: Sequence[Any]) -> list[Any]:
         """S, if there is one, and T."""
-        given = values[len(values) - len(self.steps) :]
-        taken = [(step.name, step.constant(c)) for step, c in zip(self.steps, given, strict=True)]
+        given, dtype = values[len(values) - len(self.steps) :], self.operations[-1].outputs[0].dtype
+        taken = [(step.name, tf.cast(step.constant(c), dtype)) for step, c in zip(self.steps, given, strict=True)]
         return [c for c in scale_and_bias(taken) if c is not None]
 
 
@@ -164,7 +165,7 @@ def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
     passed, at = [last], _scaling(last, reached)
     while at is not None:
         x, steps = at[0], [*at[1], *steps]
-        while edit_of(x.op) is not None and not _is_edited(x.op):
+        while (edit_of(x.op) is not None and not _is_edited(x.op)) or _is_precision(x.op):
             x = x.op.inputs[0]
         product = _affine(x, reached)
         if product is not None:
@@ -176,6 +177,11 @@ def _with_constants(last: Any, reached: Collection[str]) -> Composite | None:
             return Folded("affine", operations, inputs, params, product=product, steps=names)
         passed, at = [x.op, *passed], _scaling(x.op, reached)
     return None
+
+
+def _is_precision(operation: Any) -> bool:
+    """Whether numbers are put into another precision."""
+    return operation.type == "Cast" and all(x.dtype.is_floating for x in (*operation.inputs, *operation.outputs))
 
 
 def _is_edited(operation: Any) -> bool:

@@ -78,7 +78,7 @@ class GraphOp(OpCall):
         if not isinstance(self._operation, Composite):
             return tuple(emit(self._operation, inputs))
         if isinstance(self._operation, Folded):
-            z = _run(self._operation.product, inputs)[0]
+            z = tf.cast(_run(self._operation.product, inputs)[0], inputs[-1].dtype)
             return (z + inputs[-1] if self.params["scale"] is None else z * inputs[-2] + inputs[-1],)
         return tuple(_run(self._operation, inputs))
 

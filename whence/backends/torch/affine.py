@@ -22,6 +22,8 @@ MOVES = (
     "permute", "transpose", "swapaxes", "movedim", "reshape", "view", "squeeze", "unsqueeze", "flatten", "contiguous",
 )  # fmt: skip
 """What puts a product in another shape and leaves its values as they are, as Keras does with channels."""
+CASTS = ("to", "type", "float", "double", "half", "bfloat16")
+"""What puts a value into another precision, as normalisations do that compute in float32."""
 _NORM = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
 """The arguments of ``torch.batch_norm``."""
 
@@ -53,6 +55,13 @@ class AffineOps:
         """A copy counts as what it is of."""
         if key_of(of) in self._met:
             self._met[key_of(output)] = self._met[key_of(of)]
+            self._held.append(output)
+
+    def add_cast(self, output: Tensor, call: Call) -> None:
+        """A product in another precision counts as one, whatever was done to it before."""
+        product = self._met.get(key_of(call.tensors[0]))
+        if product is not None and output is not call.tensors[0]:
+            self._met[key_of(output)] = replace(product, moves=(*product.moves, call.emptied()))
             self._held.append(output)
 
     def add_moved(self, output: Tensor, call: Call) -> None:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from whence.backends.torch.activated import Activated
-from whence.backends.torch.affine import MOVES, AffineOps
+from whence.backends.torch.affine import CASTS, MOVES, AffineOps
 from whence.backends.torch.compiled import uncompiled
 from whence.backends.torch.compositions import composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
@@ -208,6 +208,8 @@ class _Intercept(TorchFunctionMode):
             self.affine.add(output, call, op)
         elif self.affine is not None and name == "clone":
             self.affine.add_copy(output, call.tensors[0])
+        elif self.affine is not None and name in CASTS and isinstance(output, torch.Tensor):
+            self.affine.add_cast(output, call)
         if self.activated is not None and op.kind == "affine":
             self.activated.add(output, call, op)
         if name in MOVES and len(call.tensors) == 1 and not written:
