@@ -49,6 +49,8 @@ class Composed:
 
 def shaped(flat: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """``[k, b, n]`` as ``[k, b, *sizes]``."""
+    if len(sizes) == 1:
+        return flat
     names = [f"a{i}" for i in range(len(sizes))]
     return rearrange(flat, f"k b ({' '.join(names)}) -> k b {' '.join(names)}", **dict(zip(names, sizes, strict=True)))
 

@@ -63,7 +63,7 @@ class FeatureMethod(Method):
         grouping = self.grouping(ctx)
         found = []
         for count in [grouping.size] if grouping.shared else np.unique(grouping.counts):
-            rows = np.flatnonzero(grouping.counts == count)
+            rows = np.arange(ctx.batch) if grouping.shared else np.flatnonzero(grouping.counts == count)
             whole = len(rows) == ctx.batch
             game = Game(
                 ctx if whole else ctx.taken(rows.tolist()), grouping if whole else fitted(grouping, rows), baseline

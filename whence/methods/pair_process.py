@@ -75,7 +75,8 @@ class Posterior:
         """phi and its standard error ``[B, F]`` from D ``[P, B]`` and the changes of the score ``[B]``."""
         values = self.h * change[:, None] + (self.u.T @ difference).T
         residual = self.left_out @ np.concatenate([change[None], difference]) / 2
-        scale = (residual**2).mean(axis=0) if len(residual) else np.full(len(change), np.nan)
+        count = len(residual) or np.nan
+        scale = np.einsum("mb, mb -> b", residual, residual) / count
         return values, np.sqrt(scale[:, None] * self.variance)
 
 
