@@ -75,5 +75,13 @@ WORKLOADS = (
              beside=False),
     Workload("Shapley sampling, 100 orders, 8 rows of 30, MLP", "orders", whence.ShapleySampling(n_samples=100),
              half(100 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=7, rows=(1200, 2400, 4800), beside=False),
+    Workload("FeatureAblation, 196 patches, 224 px, ResNet", "ablation",
+             whence.FeatureAblation(feature_mask=whence.features.Grid(16)),
+             ~np.eye(196, dtype=bool), patches(224, 16), image=224, beside=False),
+    Workload("RISE, 1000 masks, 112 px, ResNet", "rise", whence.RISE(n_samples=1000), half(1000, 16),
+             patches(112, 28), image=112, beside=False),
+    Workload("LIME, 1000 samples, 64 segments, 112 px, ResNet", "lime",
+             whence.LIME(n_samples=1000, feature_mask=whence.features.Grid(14), baseline="zeros"),
+             half(1000, 64), patches(112, 14), image=112, solve=True, beside=False),
 )  # fmt: skip
-"""Few enough variants that a table takes some minutes."""
+"""Other libraries run on few enough variants that a table takes some minutes."""
