@@ -29,6 +29,7 @@ SEED = 5
 """Of images with which no threshold flips in float32, and no sum that XGradCAM divides by is all but zero."""
 POOLED = ("vgg_gap", "resnet_same", "nested", EFFICIENTNET)
 """Networks with a linear head on the mean over positions of their last layer."""
+WITHOUT_RELU = ("vit", EFFICIENTNET)
 
 
 def methods(network: str, names: tuple[str, ...], image: int) -> Iterator[tuple[str, whence.Method]]:
@@ -49,6 +50,8 @@ def methods(network: str, names: tuple[str, ...], image: int) -> Iterator[tuple[
     yield "score_cam", whence.ScoreCAM(**at, channels=6)
     yield "ablation_cam", whence.AblationCAM(**at, channels=6)
     yield "full_grad", whence.FullGrad()
+    if network not in WITHOUT_RELU:
+        yield "guided_grad_cam", whence.GuidedGradCAM(layer=names[-1])
     if network in POOLED:
         yield "cam", whence.CAM(**at)
     yield "activations", whence.Activations(layers=list(names))

@@ -42,7 +42,8 @@ where the model computes in float64. What to know:
 
 - **Relu.** Guided backprop raises `CoverageError` on networks without one: those with silu, gelu or relu6 only.
 - **Models with float32 inside.** Some models of transformers (Llama, Qwen2, T5, ViT) normalise or take a softmax in
-  float32, whatever their weights are in, and global average pooling of Keras on JAX does: the gap is that of float32.
+  float32, whatever their weights are in. So do global average pooling and batch normalisation of Keras on JAX and on
+  PyTorch: the gap is that of float32.
 - **Whole numbers.** Texts are attributed at the embedding, `layer="bert.embeddings.word_embeddings"`; the baseline is
   given as tokens, such as padding, and must be a text that the model accepts: T5's classifier wants its end.
 - **A constant that is taken off inside the model** absorbs relevance: `x / 127.5 - 1`, with which some of
