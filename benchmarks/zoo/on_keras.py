@@ -33,13 +33,15 @@ SIZES = {
     "ResNet50V2": 64, "VGG16": 32, "Xception": 71,
 }  # fmt: skip
 """The smallest of each family, by name: the image's size."""
+ON_JAX = ("EfficientNetV2B0", "MobileNet", "MobileNetV2", "ResNet50", "VGG16")
+"""Those that JAX compiles within a minute or two; Keras' code is that of the other runtimes."""
 
 
 def architectures() -> Iterator[Architecture]:
     """One network of each family."""
     keras.config.set_floatx("float64")
-    for name, size in SIZES.items():
-        yield Architecture(name, "keras.applications", partial(_of_images, name, size))
+    for name in ON_JAX if RUNTIME == "jax" else SIZES:
+        yield Architecture(name, "keras.applications", partial(_of_images, name, SIZES[name]))
 
 
 def _of_images(name: str, size: int) -> Net:
