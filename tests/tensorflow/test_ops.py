@@ -20,7 +20,7 @@ TIES = np.round(X)
 I = RNG.integers(0, 4, (3, 4, 5))  # noqa: E741
 
 CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-    *((name, (X,), {}) for name in ("abs", "sign", "exp", "tanh", "isfinite")),
+    *((name, (X,), {}) for name in ("abs", "sign", "exp", "expm1", "tanh", "isfinite")),
     *((name, (X,), {}) for name in ("zeros_like", "ones_like", "stop_gradient")),
     ("sqrt", (abs(X),), {}), ("log", (abs(X),), {}), ("full_like", (X, 0.1), {}), ("full_like", (I, 3), {}),
     ("concat", ([F, F],), {"axis": -1}), ("stack", ([F, F],), {"axis": 1}),

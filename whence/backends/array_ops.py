@@ -73,6 +73,9 @@ class ArrayOps(Ops):
     def exp(self, x: Tensor) -> Tensor:
         return self.xp.exp(x)
 
+    def expm1(self, x: Tensor) -> Tensor:
+        return self.xp.expm1(x)
+
     def log(self, x: Tensor) -> Tensor:
         return self.xp.log(x)
 

@@ -91,6 +91,10 @@ class Ops(ABC):
     def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
         """x1 where the condition holds, else x2; one of them may be a number."""
 
+    def where_zero(self, x: Tensor, instead: Callable[[], Tensor | float], otherwise: Tensor) -> Tensor:
+        """``instead()`` where x is zero, else ``otherwise``; not asked if it can be seen at once that x nowhere is."""
+        return self.where(x == 0, instead(), otherwise)
+
     @abstractmethod
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
         """Entries along one axis at one-dimensional integer ``indices``."""
@@ -114,6 +118,10 @@ class Ops(ABC):
 
     @abstractmethod
     def exp(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def expm1(self, x: Tensor) -> Tensor:
+        """exp(x) - 1, as precise near zero as elsewhere."""
 
     @abstractmethod
     def log(self, x: Tensor) -> Tensor: ...

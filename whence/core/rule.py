@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from whence.core.errors import CoverageError
@@ -39,13 +40,17 @@ KINDS: Mapping[str, str] = {
 }
 """The canonical kinds, one table for all frameworks; composites are recognised at this granularity."""
 
+POWERS: Mapping[str, float] = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0, "inv": -1.0}
+"""Elementwise operations that raise their input to a power, by their names in lower case."""
+
 
 class OpCall(ABC):
     """One operation of the forward pass.
 
     ``data`` says which inputs depend on the attributed input. ``ref_inputs`` and ``ref_outputs`` are the same
     operation's values for the reference input, None where no reference was run. ``params["kinked"]`` says of an
-    elementwise operation that its derivative jumps somewhere. Of an affine one ``params["conv"]`` says whether it
+    elementwise operation that its derivative jumps somewhere, ``params["power"]`` which of ``POWERS`` it is, None or no
+    such entry where it is another function. Of an affine one ``params["conv"]`` says whether it
     convolves, ``params["bias"]`` and ``params["scale"]`` which inputs shift and scale its output; of a product or
     quotient ``params["statistic"]`` says which of its data is a statistic of a normalisation.
     """
@@ -216,11 +221,23 @@ class RuleSet:
         """Whether its matchers or rules ask for ``op.early`` or ``op.last``."""
         return ask_places(part for pair in self.rules for part in pair)
 
+    def _that_may_match(self, kind: str) -> tuple[tuple[Matcher, Rule], ...]:
+        """The rules but for those of other kinds: most operations of a model are linear and have none."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = tuple(
+                pair for pair in self.rules if not isinstance(pair[0], Kind) or kind in pair[0].kinds
+            )
+        return self._by_kind[kind]
+
+    @cached_property
+    def _by_kind(self) -> dict[str, tuple[tuple[Matcher, Rule], ...]]:
+        return {}
+
     def find(self, op: OpCall) -> Rule | None:
         """The rule for the operation; None where it keeps its own derivative."""
         # two operations as one are for who names that kind; without, each of the two goes by its own rule
         together = op.kind == "activated"
-        for matches, rule in self.rules:
+        for matches, rule in self._that_may_match(op.kind):
             if (not together or op.kind in getattr(matches, "kinds", ())) and matches(op):
                 return rule
         return None if together or op.kind in self.exact else self.fallback

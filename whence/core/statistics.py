@@ -23,7 +23,8 @@ class Statistics:
 
     def add(self, name: str, kind: str, inputs: Sequence[Hashable], outputs: Iterable[Hashable]) -> bool:
         """Enter an operation by its name in lower case, with the inputs that carry data; whether it is remembered."""
-        of_reduced, of_roots = (bool(inputs) and known.issuperset(inputs) for known in (self._reduced, self._roots))
+        of_reduced = bool(inputs) and self._reduced.issuperset(inputs)
+        of_roots = bool(inputs) and self._roots.issuperset(inputs)
         reduces = name in REDUCTIONS or (of_reduced and kind in _OF_REDUCED)
         is_root = (name in ROOTS and of_reduced) or (of_roots and kind in ("linear", "elementwise"))
         self._reduced.update(outputs if reduces else ())

@@ -37,6 +37,8 @@ def slope(ops: Ops, op: OpCall, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, g:
     A smooth function changes to its derivative at the cube root of the precision, where both are equally good, one with
     kinks only where next to nothing is left of Delta x. For a relu it is max(x, x0) / |Delta x|, kept within 0 and 1.
     """
+    if op.params.get("power") is not None:
+        return g * slope_of_power(op.params["power"], x, x0, y, y0)
     epsilon, change = _epsilon(ops, x), x - x0
     if op.kind == "relu":
         # the least number there is stands for a Delta x of zero
@@ -45,7 +47,21 @@ def slope(ops: Ops, op: OpCall, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, g:
     is_near = ops.abs(change) <= near * ops.abs(midway)
     (i,) = op.data
     derivative = _present(op.vjp(_at(op, i, midway), [g])[i])
-    return ops.where(is_near, derivative, g * (y - y0) / ops.where(is_near, 1.0, change))
+    return ops.where(is_near, derivative, g * (y - y0) / change)
+
+
+def slope_of_power(power: float, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor) -> Tensor:
+    """Delta y / Delta x of y = x^power, without a difference."""
+    match power:
+        case 2.0:
+            return x + x0
+        case 0.5:
+            return 1 / (y + y0)
+        case -0.5:
+            return -y * y0 / (1 / y + 1 / y0)
+        case -1.0:
+            return -y * y0
+    raise ValueError(f"no closed form of the slope of x^{power}")
 
 
 def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -85,10 +101,10 @@ def extreme(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
 
 
 def log_mean(ops: Ops, p: Tensor, p0: Tensor, log_change: Tensor) -> Tensor:
-    """The logarithmic mean (p - p0) / (log p - log p0) = (p + p0) / 2 tanh(d / 2) / (d / 2), d = log p - log p0."""
-    # tanh(h) / h is even, and 1 within rounding where h is as small as what is added
-    half = ops.abs(log_change) / 2 + _epsilon(ops, p) ** 2
-    return (p + p0) / 2 * ops.tanh(half) / half
+    """The logarithmic mean (p - p0) / (log p - log p0) = max(p, p0) (1 - exp(-|d|)) / |d|, d = log p - log p0."""
+    # the quotient is 1 within rounding where d is as small as what is added
+    fall = -(_epsilon(ops, p) ** 2) - ops.abs(log_change)
+    return ops.maximum(p, p0) * (ops.expm1(fall) / fall)
 
 
 def softmax(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:

@@ -149,9 +149,7 @@ def identity(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
     """R_in = R_out of an elementwise function: g y / x, its derivative where x = 0."""
     i = op.data[0]
     x, (y,), (g,) = op.inputs[i], op.outputs, cotangents
-    slope, is_zero = op.vjp(op.inputs, cotangents)[i], x == 0
-    assert slope is not None
-    return only(op, ops.where(is_zero, slope, g * y / ops.where(is_zero, 1.0, x)))
+    return only(op, ops.where_zero(x, lambda: op.vjp(op.inputs, cotangents)[i], g * y / x))
 
 
 def halves(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
@@ -175,7 +173,7 @@ def normalised(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents
     """The statistic is held constant: what is normalised keeps its relevance (Achtibat et al. 2024, section 3.3.3)."""
     found = op.vjp(op.inputs, cotangents)
     statistic = op.data[op.params["statistic"]]
-    return tuple(g if g is None or i != statistic else ops.zeros_like(g) for i, g in enumerate(found))
+    return tuple(None if i == statistic else g for i, g in enumerate(found))
 
 
 def derivative(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:

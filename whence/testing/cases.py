@@ -42,12 +42,13 @@ def cases(dtype: str) -> Iterator[tuple[str, list[Case]]]:
 def _elementwise(dtype: str) -> Iterator[tuple[str, list[Case]]]:
     x, y = values(3, 4, dtype=dtype), values(3, 4, dtype=dtype, seed=1)
     positive, scalar = np.abs(x) + np.float32(0.1), values(dtype=dtype)
+    small = x * np.finfo(dtype).eps
     edge = constant(-np.inf, -1, -0.0, 0, 1, np.inf, dtype=dtype)
     odd = constant(-np.inf, 0, np.nan, 2, np.inf, dtype=dtype)
     for name, inputs in {
         "abs": (x, scalar, edge, odd), "sign": (x, scalar, edge), "exp": (x, scalar, edge, odd),
         "log": (positive, edge[2:]), "sqrt": (positive, edge[2:]), "tanh": (x, scalar, edge, odd),
-        "isfinite": (x, edge, odd),
+        "expm1": (x, small, scalar, edge, odd), "isfinite": (x, edge, odd),
     }.items():  # fmt: skip
         yield name, [(f"{name} of shape {a.shape}", _named(name), (a,)) for a in inputs]
     others = {"the same shape": y, "one row": y[0], "one column": y[:, :1], "no axes": scalar}
@@ -68,6 +69,14 @@ def _elementwise(dtype: str) -> Iterator[tuple[str, list[Case]]]:
             ("where with a number", lambda ops, x, y: ops.where(x > y, x, 1.5), (x, y)),
             ("where with a number first", lambda ops, x, y: ops.where(x > y, -2.0, y), (x, y)),
             ("where with a value per column", lambda ops, c, x, y: ops.where(c, x, y), (wide, x, y[0])),
+        ],
+    )
+    some = np.where(x > 0, x, np.zeros_like(x))
+    yield (
+        "where_zero",
+        [
+            (f"where_zero of {how}", lambda ops, x, y: ops.where_zero(x, lambda: y, x * x), (a, y[: len(a)]))
+            for how, a in {"some zeros": some, "no zeros": x, "signed zeros": -some, "nothing": x[:0]}.items()
         ],
     )
 

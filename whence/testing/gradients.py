@@ -25,7 +25,7 @@ def functions() -> Iterator[tuple[str, Function, tuple[np.ndarray, ...]]]:
     """Differentiable functions with the values to differentiate at, away from kinks and ties."""
     x, y, image = values(3, 4), values(3, 4, seed=1), values(2, 3, 4, 5)
     positive = np.abs(x) + 0.5
-    for name in ("abs", "exp", "tanh"):
+    for name in ("abs", "exp", "expm1", "tanh"):
         yield name, lambda ops, x, n=name: getattr(ops, n)(x), (x,)
     for name in ("log", "sqrt"):
         yield name, lambda ops, x, n=name: getattr(ops, n)(x), (positive,)

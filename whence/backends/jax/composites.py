@@ -208,7 +208,7 @@ class Composites:
         inputs = (root, *read)
         kinked = any(step.name in KINKED or step.params.get("kinked") for step in steps)
         return Composite(
-            last.primitive, {**params, "kinked": kinked}, inputs, last.outputs, (0,), kind,
+            last.primitive, {**params, "kinked": kinked, "power": None}, inputs, last.outputs, (0,), kind,
             last.name if kind in ("elementwise", "affine") else kind,
             tuple(self.avals[slot] for slot in inputs), steps=tuple(steps),
         )  # fmt: skip

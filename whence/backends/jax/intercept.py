@@ -21,7 +21,7 @@ from whence.core.errors import CoverageError
 from whence.core.layers import LayerCalls, Within
 from whence.core.model import Edit
 from whence.core.ops import Tensor
-from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
+from whence.core.rule import POWERS, Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 
 
@@ -39,7 +39,7 @@ class JaxOp(OpCall):
         self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
         self.early, self.last, self.layers = self.step.early, self.step.last, self.step.layers
         known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None,
-                 "statistic": self.step.statistic}  # fmt: skip
+                 "statistic": self.step.statistic, "power": POWERS.get(self.step.name)}  # fmt: skip
         self.params = {**known, **self.step.params}
 
     @property

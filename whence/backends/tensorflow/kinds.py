@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whence.core.rule import POWERS
+
 _TABLE: Mapping[str, str] = {
     "smooth": """Acos Acosh Asin Asinh Atan Atanh Cos Cosh Digamma Erf Erfc Exp Expm1 Inv Lgamma Log Log1p Ndtri
         Reciprocal Rsqrt Sigmoid Sin Sinh Softplus Sqrt Square Tan Tanh""",
@@ -53,7 +55,7 @@ def kind_of(operation: Any, data: Sequence[int]) -> tuple[str, dict[str, Any]]:
     kind = _KINDS.get(name, "opaque")
     match kind:
         case "smooth" | "kinked":
-            return "elementwise", {"kinked": kind == "kinked"}
+            return "elementwise", {"kinked": kind == "kinked", "power": POWERS.get(name.lower())}
         case "max" | "min" if name in ("Maximum", "Minimum") and not several:
             is_relu = name == "Maximum" and _is_zero(operation.inputs[1 - data[0]])
             return ("relu" if is_relu else "elementwise"), {"kinked": True}

@@ -99,6 +99,9 @@ class TensorflowOps(Ops):
     def exp(self, x: Tensor) -> Tensor:
         return tf.exp(x)
 
+    def expm1(self, x: Tensor) -> Tensor:
+        return tf.math.expm1(x)
+
     def log(self, x: Tensor) -> Tensor:
         return tf.math.log(x)
 

@@ -19,8 +19,9 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from whence.backends.torch.activated import Activated
 from whence.backends.torch.affine import CASTS, MOVES, AffineOps
+from whence.backends.torch.closed_form import pullback
 from whence.backends.torch.compiled import uncompiled
-from whence.backends.torch.compositions import composed
+from whence.backends.torch.compositions import COMPOSITIONS, composed
 from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
 from whence.backends.torch.lineage import Lineage
 from whence.backends.torch.model import TorchModel
@@ -45,6 +46,7 @@ class _Ruled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, op: TorchOp, rule: Rule | None, values: Sequence[Any], *inputs: Tensor) -> Any:
+        ctx.set_materialize_grads(False)
         ctx.op, ctx.rule = (None, None) if rule is None else (op, rule)
         ctx.at = [i for i, y in enumerate(values) if isinstance(y, torch.Tensor) and y.is_floating_point()]
         return tuple(values)
@@ -53,7 +55,13 @@ class _Ruled(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         # what the operation keeps is let go, as autograd does with the tensors of its own
         op, ctx.op = ctx.op, None
-        return (None, None, None, *ctx.rule(ops, op, [cotangents[i] for i in ctx.at]))
+        given = [cotangents[i] for i in ctx.at]
+        if all(g is None for g in given):
+            return (None, None, None, *(None for _ in op.kept_inputs))
+        given = [
+            torch.zeros_like(kept.tensor) if g is None else g for g, kept in zip(given, op.kept_outputs, strict=True)
+        ]
+        return (None, None, None, *ctx.rule(ops, op, given))
 
 
 class _OnceKnown:
@@ -109,16 +117,18 @@ class _Intercept(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = canonical(func)
-        if name in _ASKED and name not in _TRUTHS:
+        if name in _ASKED:
             return func(*args, **kwargs)
-        tensors = tensors_of((args, kwargs))
-        if name in _TRUTHS or not any(map(self._depends, tensors)):
+        tensors = tensors_of((args, kwargs) if kwargs else args)
+        dependent = tuple([i for i, x in enumerate(tensors) if x.requires_grad or self._depends(x)])
+        if name in _TRUTHS or not dependent:
             output = func(*args, **kwargs)
-            if any(self._depends(x) or self._is_choice(x) for x in tensors):
+            if dependent or any(map(self._is_choice, tensors)):
                 self._remember_choice(name, output)
             return output
         # a method of Tensor that calls the method of its parent comes here twice
-        inside = composed(name, args, kwargs, writes(func)) or (opened(func) if func not in self.inside else None)
+        inside = composed(name, args, kwargs, writes(func)) if name in COMPOSITIONS else None
+        inside = inside or (opened(func) if func not in self.inside else None)
         if inside is None and self._is_plain(name):
             output = func(*args, **kwargs)
             if _has_gradient(output):
@@ -126,7 +136,7 @@ class _Intercept(TorchFunctionMode):
             self._remember_choice(name, output)
             return output
         if inside is None:
-            return self._called(name, Call(func, args, kwargs, tensors))
+            return self._called(name, Call(func, args, kwargs, tensors), dependent)
         self.inside.append(func)
         try:
             with self:
@@ -135,16 +145,17 @@ class _Intercept(TorchFunctionMode):
             self.inside.pop()
 
     def _depends(self, x: Tensor) -> bool:
-        return x.requires_grad or (self.composed is not None and not x.is_floating_point() and self.composed.depends(x))
+        """Whether truth values or whole numbers depend on the input."""
+        return self.composed is not None and not x.is_floating_point() and self.composed.depends(x)
 
     def _is_choice(self, x: Tensor) -> bool:
         return self.composed is not None and self.composed.is_choice(x)
 
     def _remember_choice(self, name: str, output: Any) -> None:
-        # what is made like a tensor has its shape, not its values
-        if self.composed is None or name.endswith("_like") or name.startswith("new_"):
+        if self.composed is None or not isinstance(output, torch.Tensor) or output.is_floating_point():
             return
-        if isinstance(output, torch.Tensor) and not output.is_floating_point():
+        # what is made like a tensor has its shape, not its values
+        if not name.endswith("_like") and not name.startswith("new_"):
             self.composed.add_choice(output)
 
     def _is_plain(self, name: str) -> bool:
@@ -156,11 +167,10 @@ class _Intercept(TorchFunctionMode):
             self.plain_names[name] = not (ruled or in_composite or is_part or self.affine is not None)
         return self.plain_names[name]
 
-    def _called(self, name: str, call: Call) -> Any:
-        written, kwargs = call.written, dict(call.kwargs)
-        dependent = tuple(i for i, x in enumerate(call.tensors) if self._depends(x))
-        data = tuple(i for i in dependent if call.tensors[i].requires_grad)
-        kind, params = kind_of(name, call.args, kwargs, dependent)
+    def _called(self, name: str, call: Call, dependent: tuple[int, ...]) -> Any:
+        written = call.written
+        data = tuple([i for i in dependent if call.tensors[i].requires_grad])
+        kind, params = kind_of(name, call.args, call.kwargs, dependent)
         if kind == "select" and not any(map(self._is_choice, call.tensors)):
             kind = "linear"
         keys = [key_of(call.tensors[i]) for i in data] if self.affine is not None else []
@@ -180,7 +190,8 @@ class _Intercept(TorchFunctionMode):
             op, inputs = self.affine.completed(name, call, data[0]) or (op, inputs)
         if self.activated is not None and root is not None and op.kind in ("relu", "elementwise"):
             op, inputs = self.activated.completed(op, call, root) or (op, inputs)
-        op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
+        if self.layers:
+            op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
         if self.lineage is not None:
             op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
         found = self.rules.find_early(op) if op.data else (None,)
@@ -229,14 +240,19 @@ class _Intercept(TorchFunctionMode):
 
         is_whole = inputs is call.tensors
         if is_whole:
-            op.function = call.as_function()
+            op.function, op.pullback = call.as_function(), pullback(call)
             inputs = [x.clone() for x in inputs] if call.written else inputs
-        at = leaves_at(inputs if is_whole else call.tensors, op.data if is_whole else ())
-        with torch.set_grad_enabled(is_whole):
+        is_recorded = is_whole and op.pullback is None
+        at = leaves_at(inputs if is_whole else call.tensors, op.data if is_recorded else ())
+        with torch.set_grad_enabled(is_recorded):
             output = call(*at)
         leaves, form = ([output], None) if isinstance(output, torch.Tensor) else tree_flatten(output)
         values = [_own(y) if isinstance(y, torch.Tensor) else y for y in leaves]
-        op.keep(inputs, floating(values), Graph(at, floating(leaves)) if is_whole else op.graph)
+        op.keep(
+            at if is_whole else [x.detach() for x in inputs],
+            [y.detach() for y in floating(values)],
+            Graph(at, floating(leaves)) if is_recorded else op.graph,
+        )
         flat = _Ruled.apply(op, None if self.tape is not None and not self.replays else rule, values, *inputs)
         return flat[0] if form is None else tree_unflatten(list(flat), form)
 
@@ -258,10 +274,10 @@ class _Intercept(TorchFunctionMode):
 _ABOUT = """get set size dim ndimension numel nelement is_floating_point is_complex is_contiguous stride storage_offset
     data_ptr item tolist numpy array len bool int index contains repr str format hash iter deepcopy reduce_ex dir
     requires_grad_ retain_grad register_hook element_size get_device is_same_size is_nonzero"""
-_ASKED = frozenset(_ABOUT.split())
-"""What tells about a tensor, or does nothing to its value."""
 _TRUTHS = ("bool", "int")
 """Of these, what may be a tensor: ``x.bool()`` has the name of ``bool(x)``."""
+_ASKED = frozenset(_ABOUT.split()).difference(_TRUTHS)
+"""What tells about a tensor, or does nothing to its value."""
 
 
 def _probe(kind: str, layers: tuple[str, ...] = (), data: tuple[int, ...] = ()) -> TorchOp:
@@ -280,6 +296,8 @@ def _differentiable(call: Call) -> bool:
 
 
 def _has_gradient(output: Any) -> bool:
+    if isinstance(output, torch.Tensor):
+        return bool(output.requires_grad)
     return any(x.requires_grad for x in tensors_of(output))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from whence.core.rule import POWERS
+
 _TABLE: Mapping[str, str] = {
     "smooth": """acos acosh asin asinh atan atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 float_power gelu
         lgamma log log10 log1p log2 log_sigmoid logit mish pow reciprocal rsqrt sigmoid silu sin sinh sinc softplus
@@ -89,6 +91,8 @@ def kinds_of(name: str) -> tuple[str, ...]:
 def kind_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], data: tuple[int, ...]) -> tuple[str, Any]:
     """Kind and parameters of a call whose tensors at ``data`` depend on the attributed input."""
     kind, several = _KINDS.get(name, "opaque"), len(data) > 1
+    if kind in ("linear", "discrete"):
+        return kind, {}
     x, *rest = args or (kwargs.get("input"),)
     match kind:
         case "smooth" | "kinked" if name in ("maximum", "minimum"):
@@ -100,7 +104,7 @@ def kind_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], data: t
             high = rest[1] if len(rest) > 1 else kwargs.get("max")
             return ("relu" if high is None and _is_zero(low) else "elementwise"), {"kinked": True}
         case "smooth" | "kinked":
-            return "elementwise", {"kinked": kind == "kinked"}
+            return "elementwise", {"kinked": kind == "kinked", "power": POWERS.get(name)}
         case "opaque" if name == "batch_norm" and not (rest[4] if len(rest) > 4 else kwargs["training"]):
             return "linear", {}
         case "max" | "min" if rest and isinstance(rest[0], torch.Tensor):

@@ -71,6 +71,11 @@ class TorchOps(Ops):
     def where(self, condition: Tensor, x1: Tensor | float, x2: Tensor | float) -> Tensor:
         return torch.where(condition, x1, x2)
 
+    def where_zero(self, x: Tensor, instead: Callable[[], Tensor | float], otherwise: Tensor) -> Tensor:
+        # a device of its own would have to be waited for
+        nowhere = x.device.type == "cpu" and x.numel() > 0 and bool(torch.abs(x).amin() > 0)
+        return otherwise if nowhere else super().where_zero(x, instead, otherwise)
+
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
         return torch.index_select(x, axis, indices)
 
@@ -92,6 +97,9 @@ class TorchOps(Ops):
 
     def exp(self, x: Tensor) -> Tensor:
         return torch.exp(x)
+
+    def expm1(self, x: Tensor) -> Tensor:
+        return torch.expm1(x)
 
     def log(self, x: Tensor) -> Tensor:
         return torch.log(x)

@@ -45,13 +45,17 @@ class Composed:
 
     def root(self, call: Call, data: Sequence[int]) -> Key | None:
         """The nearest tensor that the call's ``data`` are elementwise functions of; None where there is none."""
-        shape = call.tensors[data[0]].shape
+        shapes = [x.shape for x in call.tensors]
+        shape = shapes[data[0]]
+        if any([shapes[i] != shape for i in data]):
+            return None
         # the constants of a normalisation are one per channel
-        fit = canonical(call.function) == "batch_norm" or all(_fits(x.shape, shape) for x in call.tensors)
-        if not fit or any(call.tensors[i].shape != shape for i in data):
+        if not all([_fits(s, shape) for s in shapes if s != shape]) and canonical(call.function) != "batch_norm":
             return None
         keys = [key_of(call.tensors[i]) for i in data]
         self._tensors.update(zip(keys, (call.tensors[i] for i in data), strict=True))
+        if len(keys) == 1 and call.tensors[data[0]].requires_grad:
+            return keys[0]
         found = self._known.root(keys, self._holds)
         return found if isinstance(found, tuple) else None
 
@@ -114,4 +118,4 @@ class _Steps:
 def _fits(shape: torch.Size, whole: torch.Size) -> bool:
     """Whether a tensor of that shape is broadcast to the whole."""
     missing = len(whole) - len(shape)
-    return shape == whole or (missing >= 0 and all(n in (1, m) for n, m in zip(shape, whole[missing:], strict=True)))
+    return missing >= 0 and all(n in (1, m) for n, m in zip(shape, whole[missing:], strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ from whence.core.tree import sequence
 
 
 class Kept:
-    """A tensor's value now; written on later, it is gone."""
+    """A detached tensor's value now; written on later, it is gone."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor, self.version = tensor.detach(), tensor._version
+        self.tensor, self.version = tensor, tensor._version
 
     @property
     def lasts(self) -> bool:
@@ -55,13 +56,14 @@ class Call:
         """The function with other tensors, which it leaves as they are."""
         if self.written:
             tensors = (tensors[0].clone(), *tensors[1:])
-        args, kwargs = _replaced((self.args, self.kwargs), iter(tensors))
-        return self.function(*args, **kwargs)
+        others = iter(tensors)
+        args = _replaced(self.args, others)
+        return self.function(*args, **_named(self.kwargs, others)) if self.kwargs else self.function(*args)
 
     def emptied(self) -> Call:
         """The same without its tensors, which may not be kept alive together with what made them."""
-        args, kwargs = _replaced((self.args, self.kwargs), repeat(_NOTHING))
-        return Call(self.function, args, kwargs, ())
+        nothing = repeat(_NOTHING)
+        return Call(self.function, _replaced(self.args, nothing), _named(self.kwargs, nothing), ())
 
     def as_function(self) -> Callable[..., tuple[Tensor, ...]]:
         """What it gives of floating-point tensors, as a function of its tensors."""
@@ -69,6 +71,7 @@ class Call:
         return lambda *tensors: floating(empty(*tensors))
 
 
+@cache
 def writes(function: Any) -> bool:
     """Whether a torch function writes on its first tensor, by its name."""
     name = str(getattr(function, "__name__", ""))
@@ -82,31 +85,40 @@ _NOTHING = torch.empty(0)
 
 def tensors_of(tree: Any) -> list[Tensor]:
     """Tensors among arguments or outputs, in sequences and mappings too."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
     found: list[Tensor] = []
-    _gather(tree, found)
+    if isinstance(tree, _CONTAINERS):
+        _gather(tree, found)
     return found
 
 
 def _gather(tree: Any, found: list[Tensor]) -> None:
-    if isinstance(tree, torch.Tensor):
-        found.append(tree)
-    elif isinstance(tree, (tuple, list)):
-        for part in tree:
-            _gather(part, found)
-    elif isinstance(tree, dict):
-        for part in tree.values():
+    for part in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(part, torch.Tensor):
+            found.append(part)
+        elif isinstance(part, _CONTAINERS):
             _gather(part, found)
 
 
-def _replaced(tree: Any, tensors: Iterator[Tensor]) -> Any:
-    """The tree with other tensors, in order."""
-    if isinstance(tree, torch.Tensor):
-        return next(tensors)
-    if isinstance(tree, (tuple, list)):
-        return sequence(type(tree), [_replaced(part, tensors) for part in tree])
-    if isinstance(tree, dict):
-        return {key: _replaced(part, tensors) for key, part in tree.items()}
-    return tree
+_CONTAINERS = (tuple, list, dict)
+
+
+def _replaced(parts: Any, tensors: Iterator[Tensor]) -> Any:
+    """A tuple or list of arguments with other tensors, in order."""
+    found = [
+        next(tensors) if isinstance(part, torch.Tensor)
+        else part if not isinstance(part, _CONTAINERS)
+        else _named(part, tensors) if isinstance(part, dict)
+        else _replaced(part, tensors)
+        for part in parts
+    ]  # fmt: skip
+    return tuple(found) if type(parts) is tuple else sequence(type(parts), found)
+
+
+def _named(parts: Mapping[str, Any], tensors: Iterator[Tensor]) -> dict[str, Any]:
+    """A mapping of arguments with other tensors, in order."""
+    return dict(zip(parts, _replaced(tuple(parts.values()), tensors), strict=True))
 
 
 def floating(output: Any) -> tuple[Tensor, ...]:
@@ -134,6 +146,8 @@ class TorchOp(OpCall):
     layers: tuple[str, ...] = ()
     graph: Graph | None = None
     """Of the forward pass, where that is the function itself."""
+    pullback: Callable[..., tuple[Tensor, ...]] | None = None
+    """Its derivative, where that is known without a graph."""
     parts: tuple[TorchOp, ...] = ()
     """An affine operation on the same inputs and a function of what it gives, of which the operation consists."""
 
@@ -169,7 +183,7 @@ class TorchOp(OpCall):
         return replace(self, kept_inputs=[Kept(x) for x in inputs], reference=reference)
 
     def keep(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], graph: Graph | None) -> None:
-        """Remember the values of a forward pass."""
+        """Remember the values of a forward pass, in detached tensors."""
         self.kept_inputs, self.kept_outputs = [Kept(x) for x in inputs], [Kept(y) for y in outputs]
         self.graph = graph
 
@@ -178,6 +192,9 @@ class TorchOp(OpCall):
             return self.function(*inputs)
 
     def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        if self.pullback is not None and all(x.dtype == cotangents[0].dtype for x in inputs):
+            pulled = self.pullback(*inputs, *cotangents)
+            return tuple(g if i in self.data else None for i, g in enumerate(pulled))
         at, outputs = self._graph_at(inputs)
         pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
         found = torch.autograd.grad(
