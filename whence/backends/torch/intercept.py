@@ -240,7 +240,8 @@ class _Intercept(TorchFunctionMode):
 
         is_whole = inputs is call.tensors
         if is_whole:
-            op.function, op.pullback = call.as_function(), pullback(call)
+            # the graph of an affine operation serves for what is folded into it, too
+            op.function, op.pullback = call.as_function(), None if op.kind == "affine" else pullback(call)
             inputs = [x.clone() for x in inputs] if call.written else inputs
         is_recorded = is_whole and op.pullback is None
         at = leaves_at(inputs if is_whole else call.tensors, op.data if is_recorded else ())
