@@ -96,3 +96,24 @@ def test_grouped_convolutions(groups: int, filters: int, stride: int) -> None:
     assert whence.LRP().explain(whence.wrap(grouped, framework="tensorflow"), x, 1).provenance.coverage["ruled"] == {
         "Conv2D": 1, "MatMul": 1
     }  # fmt: skip
+
+
+def test_a_dense_layer_on_tokens() -> None:
+    """Keras spells it with reshapes, whose sizes are among the inputs of the product."""
+    rng = np.random.default_rng(0)
+    x, kernel, bias, head = (rng.normal(size=s).astype("float32") for s in ((2, 5, 4), (4, 6), 6, (6, 3)))
+    layer = keras.layers.Dense(6)
+    layer.build((None, 5, 4))
+    layer.set_weights([kernel, bias])
+
+    def spelled(x: Any) -> Any:
+        return tf.reduce_mean(tf.nn.relu(layer(x)), 1) @ head
+
+    def direct(x: Any) -> Any:
+        rows = tf.unstack(x, axis=1)
+        return sum(tf.nn.relu(row @ kernel + bias) for row in rows) @ head / len(rows)
+
+    for composite in ("epsilon", "gamma", "alpha_beta", "epsilon_plus_flat"):
+        method = whence.LRP(composite=composite)
+        one, other = (method.explain(whence.wrap(f, framework="tensorflow"), x, 1) for f in (spelled, direct))
+        np.testing.assert_allclose(one.attributions, other.attributions, rtol=1e-4, atol=1e-5)

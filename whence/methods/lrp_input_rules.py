@@ -88,9 +88,12 @@ def _by_weight(ops: Ops, op: OpCall, cotangents: Sequence[Tensor], size: Any) ->
     """Relevance shared in proportion to ``size(w)``, whatever the inputs are; the bias has no part in it."""
     (z,), (g,) = op.outputs, cotangents
     given = [
-        ops.ones_like(value) if i in op.data else ops.zeros_like(value) if i == op.params.get("bias") else size(value)
+        ops.ones_like(value) if i in op.data
+        else ops.zeros_like(value) if i == op.params.get("bias")
+        # some frameworks hand over sizes as well
+        else size(value) if ops.is_floating(value) else value
         for i, value in enumerate(op.inputs)
-    ]
+    ]  # fmt: skip
     (total,) = op.call(*given)
     found = op.vjp(given, [_quotient(ops, g * z, total)])[op.data[0]]
     assert found is not None

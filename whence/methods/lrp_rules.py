@@ -95,6 +95,10 @@ class Signed:
         parts = {False: self.ops.minimum, True: self.ops.maximum}
         found = []
         for i, value in enumerate(self.op.inputs):
+            if not self.ops.is_floating(value):
+                # some frameworks hand over sizes as well
+                found.append(value)
+                continue
             zeros = self.ops.zeros_like(value)
             sign = factor_positive if i == self.scale else positive if i == self.bias else positive == factor_positive
             is_left_out = i == self.bias and not bias
