@@ -170,8 +170,11 @@ def _device(x: Tensor) -> Any:
     return devices[0] if len(devices) == 1 else None
 
 
-_as_array = jax.jit(jnp.asarray)
-"""A compiled call: since JAX 0.10 ``jnp.asarray`` runs a program as well, and finds it through Python each time."""
+_as_array = jax.jit(jnp.array)
+"""A compiled call: since JAX 0.10 ``jnp.asarray`` runs a program as well, and finds it through Python each time.
+
+A copy, since an old JAX that differentiates hands back the host's array where nothing is done to it.
+"""
 
 
 def _put(x: Tensor, like: Tensor | None) -> Tensor:
