@@ -7,7 +7,7 @@ x, y are values at the input, x0, y0 at the reference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def slope(ops: Ops, op: OpCall, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, g:
     kinks only where next to nothing is left of Delta x. For a relu it is max(x, x0) / |Delta x|, kept within 0 and 1.
     """
     if op.params.get("power") is not None:
-        return g * slope_of_power(op.params["power"], x, x0, y, y0)
+        return g * SLOPES_OF_POWERS[op.params["power"]](x, x0, y, y0)
     epsilon, change = _epsilon(ops, x), x - x0
     if op.kind == "relu":
         # the least number there is stands for a Delta x of zero
@@ -50,18 +50,13 @@ def slope(ops: Ops, op: OpCall, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, g:
     return ops.where(is_near, derivative, g * (y - y0) / change)
 
 
-def slope_of_power(power: float, x: Tensor, x0: Tensor, y: Tensor, y0: Tensor) -> Tensor:
-    """Delta y / Delta x of y = x^power, without a difference."""
-    match power:
-        case 2.0:
-            return x + x0
-        case 0.5:
-            return 1 / (y + y0)
-        case -0.5:
-            return -y * y0 / (1 / y + 1 / y0)
-        case -1.0:
-            return -y * y0
-    raise ValueError(f"no closed form of the slope of x^{power}")
+SLOPES_OF_POWERS: Mapping[float, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    2.0: lambda x, x0, y, y0: x + x0,
+    0.5: lambda x, x0, y, y0: 1 / (y + y0),
+    -0.5: lambda x, x0, y, y0: -y * y0 / (1 / y + 1 / y0),
+    -1.0: lambda x, x0, y, y0: -y * y0,
+}
+"""Delta y / Delta x of y = x^power, of (x, x0, y, y0) without a difference."""
 
 
 def rescale(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
