@@ -75,6 +75,8 @@ WORKLOADS = (
              beside=False),
     Workload("Shapley sampling, 100 orders, 8 rows of 30, MLP", "orders", whence.ShapleySampling(n_samples=100),
              half(100 * COLUMNS, COLUMNS), np.arange(COLUMNS), rounds=7, rows=(1200, 2400, 4800), beside=False),
+    Workload("Occlusion, 729 windows of 16 px, 224 px, ResNet", "occlusion", whence.Occlusion(window=16, stride=8),
+             ~np.eye(729, dtype=bool), np.minimum(patches(224, 8), 728), image=224, beside=False),
     Workload("FeatureAblation, 196 patches, 224 px, ResNet", "ablation",
              whence.FeatureAblation(feature_mask=whence.features.Grid(16)),
              ~np.eye(196, dtype=bool), patches(224, 16), image=224, beside=False),
