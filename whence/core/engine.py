@@ -101,7 +101,7 @@ def grad_over_points(
     def whole(part: Callable[[Any], Tensor]) -> Leaves:
         """One part of the sums of all blocks, in the shapes of the attributed tensors."""
         found = (concat(ctx.ops, [part(sums[i]) for sums, _, _ in blocks]) for i, _ in enumerate(ctx.x))
-        return tuple(_shaped(part, ctx.ops.shape(x)[1:]) for part, x in zip(found, ctx.x, strict=True))
+        return tuple(_shaped(ctx.ops, part, ctx.ops.shape(x)[1:]) for part, x in zip(found, ctx.x, strict=True))
 
     if moments:
         counts = (part.count for part in blocks[0][0])
@@ -200,9 +200,9 @@ def _gradient_leaf(
             w = ops.astype(weights, ops.dtype(g))
             if moments:
                 mean = ops.weighted_sum(w, g) / ops.sum(w)
-                reduced.append((_flat(mean), _flat(ops.weighted_sum(w, (g - mean) ** 2))))
+                reduced.append((_flat(ops, mean), _flat(ops, ops.weighted_sum(w, (g - mean) ** 2))))
             else:
-                reduced.append(_flat(ops.weighted_sum(w, g)))
+                reduced.append(_flat(ops, ops.weighted_sum(w, g)))
         return tuple(reduced), rearrange(score, "(k b) -> k b", k=k), chosen, ops.shape(output)
 
     return leaf
@@ -268,15 +268,18 @@ def expand(ops: Ops, x: Tensor, shape: Sequence[int]) -> Tensor:
     return x[(..., *(None,) * missing)] if missing else x
 
 
-def _flat(x: Tensor) -> Tensor:
-    """``[b, n]``, in which form sums are kept: loops over a last axis of three channels are slow."""
-    return rearrange(x, "b ... -> b (...)")
+def _flat(ops: Ops, x: Tensor) -> Tensor:
+    """``[b, n]``, in which form compiled code hands sums over: XLA's loops over a last axis of three channels are slow.
+
+    Elsewhere it would be a copy.
+    """
+    return rearrange(x, "b ... -> b (...)") if ops.static_shapes else x
 
 
-def _shaped(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """``[b, *sizes]`` of ``[b, n]``."""
+def _shaped(ops: Ops, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """``[b, *sizes]`` of what ``_flat`` gave."""
     axes = {f"d{i}": size for i, size in enumerate(sizes)}
-    return rearrange(x, f"b ({' '.join(axes) or '1'}) -> b {' '.join(axes)}", **axes)
+    return rearrange(x, f"b ({' '.join(axes) or '1'}) -> b {' '.join(axes)}", **axes) if ops.static_shapes else x
 
 
 # -- the loop over tiles -------------------------------------------------------------------------------------
