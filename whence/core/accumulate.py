@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from whence.core.ops import Ops, Tensor
 
 HALF = ("float16", "bfloat16")
@@ -43,8 +45,10 @@ class Moments:
     @classmethod
     def of(cls, ops: Ops, values: Tensor) -> Moments:
         """The moments over the first axis."""
-        mean = ops.mean(values, axis=0)
-        return cls(ops.shape(values)[0], mean, ops.sum((values - mean) ** 2, axis=0))
+        count = ops.shape(values)[0]
+        each = ops.asarray(np.ones(count), like=values, dtype=ops.dtype(values))
+        mean = ops.weighted_sum(each, values) / count
+        return cls(count, mean, ops.weighted_sum(each, (values - mean) ** 2))
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both parts together."""

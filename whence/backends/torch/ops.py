@@ -11,6 +11,10 @@ import torch
 
 from whence.core.ops import Axis, Ops, Pullback, Tensor, Watch
 
+PASSES_FROM = 2**13
+"""Elements from which a sum over the first axis is a pass over each of its parts: half the time of a product and a sum,
+a fifth of it where images are channels last."""
+
 
 class TorchOps(Ops):
     """Operations of PyTorch."""
@@ -152,6 +156,14 @@ class TorchOps(Ops):
 
     def matmul(self, x1: Tensor, x2: Tensor) -> Tensor:
         return torch.matmul(x1, x2)
+
+    def weighted_sum(self, weights: Tensor, x: Tensor) -> Tensor:
+        if x[0].numel() < PASSES_FROM:
+            return super().weighted_sum(weights, x)
+        total = weights[0] * x[0]
+        for weight, part in zip(weights[1:], x[1:], strict=True):
+            total = torch.addcmul(total, part, weight)
+        return total
 
     # -- differentiate -----------------------------------------------------------------------------------
     def vjp(self, fn: Callable[..., Tensor], *xs: Tensor) -> tuple[Tensor, Pullback]:
