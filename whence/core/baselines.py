@@ -278,11 +278,9 @@ def resolved_rows(ctx: Context, spec: Any, x: Tensor, leaf: int, rows: slice) ->
 
 def _of_rows(ctx: Context, spec: Any, x: Tensor, rows: slice) -> Any:
     """A baseline with one row per sample of the user's batch, arranged like these rows of the context."""
-    positions = np.array(ctx.positions)
-    whole = (int(positions.max()) + 1, *ctx.ops.shape(x)[1:])
-    if callable(spec) or tuple(getattr(spec, "shape", ())) != whole:
+    if callable(spec) or tuple(getattr(spec, "shape", ())) != (max(ctx.positions) + 1, *ctx.ops.shape(x)[1:]):
         return spec
-    return _numbers(spec)[positions[rows]]
+    return _numbers(spec)[list(ctx.positions[rows])]
 
 
 def at_place(ctx: Context, baseline: Any) -> tuple[Tensor, ...]:

@@ -289,19 +289,19 @@ def _total(ops: Ops, found: Attribution, score: Tensor) -> Tensor:
 
 
 @cache
-def _own_version() -> str:
+def _own_versions() -> dict[str, str]:
     try:
-        return version("whence")
+        own = version("whence")
     except PackageNotFoundError:
-        return "source"
+        own = "source"
+    return {"whence": own, "python": platform.python_version(), "numpy": np.__version__}
 
 
 def _provenance(method: Method, ctx: Context, found: Attribution, seconds: float) -> Provenance:
     model, x = ctx.model, (*ctx.x, *ctx.inputs)[0]
     coverage = (ctx.work.ruled or model).coverage
     return Provenance(
-        versions={"whence": _own_version(), "python": platform.python_version(), "numpy": np.__version__,
-                  **backend_of_tensor(x).versions()},
+        versions={**_own_versions(), **backend_of_tensor(x).versions()},
         backend=model.ops.name, model=model.describe(), device=model.ops.device(x), dtype=model.ops.dtype(x),
         precision=model.ops.matmul_precision(x), layout=model.options.layout or model.default_layout,
         seed=getattr(method, "seed", None), batch_size=ctx.rows(gradient=method.needs_gradient),

@@ -99,7 +99,7 @@ class Target:
         if self.index is None or self.fn is not None:
             return
         sizes = tuple(output_shape[1:]) or (1,)
-        if self.index.shape[1] == len(sizes) and ((self.index >= 0) & (self.index < sizes)).all():
+        if self.index.shape[1] == len(sizes) and self.index.min() >= 0 and (self.index < sizes).all():
             return
         for sample, row in zip(samples, self.index, strict=True):
             if len(row) != len(sizes):

@@ -39,16 +39,14 @@ LEFT_OUT = 128
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What the posterior takes from the pairs alone: phi = ``h[F]`` change + ``u[P, F]``' D.
+    """What the posterior takes from the pairs alone, as one linear map of g of all features and of the pairs.
 
-    ``variance[F]`` is that of phi before interactions are scaled; ``left_out[M, P + 1]`` gives M residuals of g, each
-    from all other pairs and over its standard deviation, from g of all features and of the pairs.
+    ``of_known[F + M, 1 + P]`` gives phi ``[F]`` and M residuals: of g of one pair, from all other pairs, over its
+    standard deviation. ``deviation[F]`` is that of phi before interactions are scaled.
     """
 
-    u: np.ndarray
-    h: np.ndarray
-    variance: np.ndarray
-    left_out: np.ndarray
+    of_known: np.ndarray
+    deviation: np.ndarray
 
     @classmethod
     def of(cls, member: np.ndarray) -> Self:
@@ -64,20 +62,21 @@ class Posterior:
         of_seen, of_linear, of_out = np.split(inverse, [n, 2 * n], axis=1)
         slopes = inverse_of(z.T @ of_linear)
         unseen = 2 * np.eye(n) - z.T @ of_seen  # of a linear g, phi_i is twice its slope
-        weight = (of_seen + of_linear @ slopes @ unseen) / 2
+        weight = of_seen + of_linear @ slopes @ unseen
         weight -= weight.mean(axis=1, keepdims=True)  # rounding: values add up to the change
-        weight[0] += 1 / n
+        weight[0] += 2 / n
         variance = prior - (seen * of_seen).sum(axis=0) + (unseen * (slopes @ unseen)).sum(axis=0)
         alone = of_out - of_linear @ slopes @ of_linear[out].T
-        return cls(weight[1:], weight[0], np.maximum(variance, 0), _standardised(alone, of_out, out))
+        residuals = _standardised(alone, of_out, out)
+        return cls(np.concatenate([weight.T, residuals]), np.sqrt(np.maximum(variance, 0)))
 
     def solution(self, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """phi and its standard error ``[B, F]`` from D ``[P, B]`` and the changes of the score ``[B]``."""
-        values = self.h * change[:, None] + (self.u.T @ difference).T
-        residual = self.left_out @ np.concatenate([change[None], difference]) / 2
-        count = len(residual) or np.nan
-        scale = np.einsum("mb, mb -> b", residual, residual) / count
-        return values, np.sqrt(scale[:, None] * self.variance)
+        g = np.concatenate([change[None], difference]) / 2
+        found, n = self.of_known @ g, len(self.deviation)
+        residual = found[n:]
+        scale = np.sqrt((residual * residual).sum(axis=0) / (len(residual) or np.nan))
+        return found[:n].T, scale[:, None] * self.deviation
 
 
 def solution(design: Pairs, difference: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
