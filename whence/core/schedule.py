@@ -119,30 +119,23 @@ def _merge(state: list[Any] | None, reduced: Sequence[Any], points: int) -> list
 
 
 def _tile_draw(ctx: Context, values: Any, points: range, tile: Tile) -> Any:
-    """The draws of one tile as native tensors, padded to its shape by repeating the last."""
+    """The draws of one tile as native tensors, filled up to its shape."""
     samples = slice(tile.first, tile.first + tile.samples)
     host = values[points.start : points.stop] if isinstance(values, np.ndarray) else values(points, samples)
 
     def native(array: Any, leaf: int) -> Tensor:
-        if not isinstance(array, np.ndarray):
-            return _stretched(ctx.ops, array, tile.shape)
-        short = [full - have for full, have in zip(tile.shape, array.shape, strict=False)]
-        if array.ndim > 1 and array.shape[1] == 1:
-            short[1] = 0  # one for all samples
-        if any(short):
-            array = np.pad(array, [*((0, n) for n in short), *[(0, 0)] * (array.ndim - len(short))], mode="edge")
-        return ctx.argument(array, leaf)
+        full = _stretched(ctx.ops, array, tile.shape)
+        return ctx.argument(full, leaf) if isinstance(full, np.ndarray) else full
 
     return tuple(native(a, i) for i, a in enumerate(host)) if isinstance(host, tuple) else native(host, 0)
 
 
-def _stretched(ops: Ops, x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A tensor ``[k, b, ...]`` filled up to ``shape`` by repeating the last entries."""
-    for axis, full in enumerate(shape):
-        have = ops.shape(x)[axis]
-        if have < full:
+def _stretched(ops: Ops, x: Any, shape: tuple[int, int]) -> Any:
+    """Draws ``[k]`` or ``[k, b, ...]`` with the last repeated up to ``shape``; ``[k, 1, ...]`` is for all samples."""
+    for axis, (have, full) in enumerate(zip(ops.shape(x), shape, strict=False)):
+        if have < full and not (axis == 1 and have == 1):
             last = x[-1:] if axis == 0 else x[:, -1:]
-            x = ops.concat([x, *[last] * (full - have)], axis=axis)
+            x = concat(ops, [x, *[last] * (full - have)], axis=axis)
     return x
 
 
