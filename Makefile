@@ -67,7 +67,7 @@ oldest-%: .venv-oldest-%/.installed
 .venv-oldest-%/.installed: pyproject.toml constraints-oldest.txt
 	$(call environment,$(@D))
 	@echo "Installing the oldest supported releases into $(@D)."
-	@$(@D)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[$*,test]' $(extras)
+	@$(@D)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[$*,test,tensorboard]' $(extras)
 	@touch $@
 
 test-gpu: ## Run the tests that need an accelerator with PYTHON as it is; installs nothing

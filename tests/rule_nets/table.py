@@ -27,8 +27,8 @@ attributions add up to 1e-8.
 LRP = """
 ## LRP
 
-*Derivative* is the operation's own, which is the rule for what is linear, for relu and for maxima. A hard sigmoid,
-which is spelled out in JAX and TensorFlow with a constant that absorbs relevance, does not agree.
+*Derivative* is the operation's own, which is the rule for what is linear, for relu and for maxima. A hard sigmoid
+is relu6(x + 3) / 6 everywhere, whose constant absorbs relevance.
 
 """
 ARCHITECTURES = """

@@ -101,7 +101,8 @@ class Game:
         table = table if table.ndim == 3 else table[:, None]
 
         def keep(points: range, samples: slice) -> np.ndarray:
-            rows = table[np.arange(points.start, points.stop) // fill.count]
+            each = slice(points.start, points.stop)
+            rows = table[each if fill.count == 1 else np.arange(points.start, points.stop) // fill.count]
             return rows if rows.shape[1] == 1 else rows[:, samples]
 
         scores = host_scores_over_variants(

@@ -153,7 +153,7 @@ def select_score(
             received = f"shape {ops.shape(score)}" if ops.is_tensor(score) else type(score).__name__
             raise TargetError("the target callable's score", received=received, valid=f"a tensor of shape ({rows},)")
         return score, None
-    flat = rearrange(output, "b -> b 1") if len(shape) == 1 else rearrange(output, "b ... -> b (...)")
+    flat = output if len(shape) == 2 else rearrange(output, "b -> b 1" if len(shape) == 1 else "b ... -> b (...)")
     sizes = shape[1:] or (1,)
     if index is None:
         if len(sizes) > 1 and prod(sizes) > 1:

@@ -100,6 +100,11 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
     return a * torch.sigmoid(b)
 
 
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(x + 3) / 6, as other frameworks and many models spell it, which decides what relevance the 3 absorbs."""
+    return functional.relu6(x + 3) / 6
+
+
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
@@ -228,6 +233,7 @@ def _cell(step: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Any]:
 COMPOSITIONS: dict[str, Callable[..., Any]] = {
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm, "instance_norm": instance_norm,
     "var": var, "std": std, "linalg_vector_norm": vector_norm, "glu": glu,
+    "hardsigmoid": hardsigmoid,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "addmm": addmm, "baddbmm": addmm, "addmv": addmm, "addbmm": addbmm, "addcmul": addcmul, "addcdiv": addcdiv,
     "lerp": lerp,

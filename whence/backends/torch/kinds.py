@@ -17,8 +17,8 @@ _TABLE: Mapping[str, str] = {
     "smooth": """acos acosh asin asinh atan atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 float_power gelu
         lgamma log log10 log1p log2 log_sigmoid logit mish pow reciprocal rsqrt sigmoid silu sin sinh sinc softplus
         sqrt square tan tanh""",
-    "kinked": """abs absolute celu ceil clamp clamp_max clamp_min clip elu floor fmod frac hardshrink hardsigmoid
-        hardswish hardtanh leaky_relu maximum minimum prelu relu6 remainder round rrelu selu sign softshrink threshold
+    "kinked": """abs absolute celu ceil clamp clamp_max clamp_min clip elu floor fmod frac hardshrink hardswish
+        hardtanh leaky_relu maximum minimum prelu relu6 remainder round rrelu selu sign softshrink threshold
         trunc""",
     "relu": "relu",
     "linear": """adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d add adjoint alpha_dropout as_strided
