@@ -115,7 +115,7 @@ class Padded(ABC):
         parts = self.net(lambda x: self.outside(self.pad(self.pad(x, wide), ((0, 0), (-2, 1), (1, -1), (0, 0)))))
         self.same(method, inside, parts)
 
-    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("name", ["epsilon_plus_flat", "epsilon_gamma_box", "w-square"])
     def test_one_padding_for_two_convolutions(self, name: str) -> None:
         def both(x: Any) -> Any:
             padded = self.pad(x, AROUND)
