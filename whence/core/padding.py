@@ -43,7 +43,7 @@ class Padding:
     def _comes(self, op: OpCall) -> Sequence[Tensor]:
         """Of each output, where some value that is present comes to it; none where that is not known."""
         match op.kind:
-            case "elementwise" | "relu" | "stop_gradient":
+            case "elementwise" | "relu" | "stop_gradient" if len(op.data) == 1:
                 return [op.present[op.data[0]] != 0]
             case "linear":
                 nothing = self._at(op, None)
