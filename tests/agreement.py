@@ -115,9 +115,6 @@ def explain(runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, ba
             if label == "lrp epsilon" and network == "resnet" and dtype == "float32":
                 # sums of either sign all but cancel in a net this deep: on PyTorch, float32 is 3e-4 away from float64
                 continue
-            if label.endswith("_flat") and network == "resnet":
-                # Keras pads by an operation of its own, whose zeros take a share
-                continue
             if "noise_tunnel" in name:
                 params = {**params, "inner": whence.IntegratedGradients(n_steps=5)}
             for place in places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import whence
+from tests.lrp_padding import Padded
 from tests.lrp_rules import Placed
 
 
@@ -117,3 +119,40 @@ def test_a_dense_layer_on_tokens() -> None:
         method = whence.LRP(composite=composite)
         one, other = (method.explain(whence.wrap(f, framework="tensorflow"), x, 1) for f in (spelled, direct))
         np.testing.assert_allclose(one.attributions, other.attributions, rtol=1e-4, atol=1e-5)
+
+
+class TestPadded(Padded):
+    framework = "tensorflow"
+
+    def tensors(self, array: Any) -> Any:
+        return tf.constant(array, tf.float64)
+
+    def pad(self, x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
+        kept = tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in widths)
+        return tf.pad(x, [(max(before, 0), max(after, 0)) for before, after in widths], constant_values=value)[kept]
+
+    def reflect(self, x: Any) -> Any:
+        return tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "REFLECT")
+
+    def conv(self, x: Any, kernel: Any, padding: int) -> Any:
+        return tf.nn.conv2d(x, kernel, 2, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+
+    def transpose(self, x: Any, axes: Sequence[int]) -> Any:
+        return tf.transpose(x, axes)
+
+    def relu_mean(self, x: Any) -> Any:
+        return tf.reduce_mean(tf.nn.relu(x), (1, 2))
+
+    def layers(self, kernel: Any, head: Any) -> keras.Model:
+        own = {"use_bias": False, "dtype": "float64"}
+        net = keras.Sequential([
+            keras.Input((5, 6, 3), dtype="float64"),
+            keras.layers.ZeroPadding2D(1, name="pad", dtype="float64"),
+            keras.layers.Conv2D(4, 3, 2, name="conv", **own),
+            keras.layers.ReLU(dtype="float64"),
+            keras.layers.GlobalAveragePooling2D(dtype="float64"),
+            keras.layers.Dense(2, **own),
+        ])  # fmt: skip
+        net.layers[1].set_weights([kernel])
+        net.layers[-1].set_weights([head])
+        return net

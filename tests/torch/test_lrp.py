@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 import whence
+from tests.lrp_padding import Padded
 from tests.lrp_rules import Placed
 from whence.core.rule import inside
 from whence.methods.lrp_rules import Epsilon
@@ -84,3 +89,37 @@ def test_a_rule_for_one_layer_leaves_the_relus_of_others() -> None:
     plain = whence.LRP(epsilon=1e-12).explain(net, x, 0).attributions
     named = whence.LRP(epsilon=1e-12, overrides=((inside("2"), Epsilon(1e-12)),)).explain(net, x, 0).attributions
     np.testing.assert_allclose(named, plain, rtol=1e-10)
+
+
+class TestPadded(Padded):
+    framework = "torch"
+
+    def tensors(self, array: Any) -> Tensor:
+        return torch.tensor(np.asarray(array, np.float64))
+
+    def pad(self, x: Tensor, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+        return functional.pad(x, tuple(chain(*reversed(widths))), value=value)
+
+    def reflect(self, x: Tensor) -> Tensor:
+        return functional.pad(x.permute(0, 3, 1, 2), (1, 1, 1, 1), "reflect").permute(0, 2, 3, 1)
+
+    def conv(self, x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+        found = functional.conv2d(x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), None, 2, padding)
+        return found.permute(0, 2, 3, 1)
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        return x.permute(*axes)
+
+    def relu_mean(self, x: Tensor) -> Tensor:
+        return torch.relu(x).mean((1, 2))
+
+    def images(self, x: Any) -> Any:
+        return np.moveaxis(x, -1, 1)
+
+    def layers(self, kernel: Any, head: Any) -> nn.Module:
+        conv, dense = nn.Conv2d(3, 4, 3, 2, bias=False), nn.Linear(4, 2, bias=False)
+        conv.weight = nn.Parameter(self.tensors(kernel).permute(3, 2, 0, 1))
+        dense.weight = nn.Parameter(self.tensors(head).T)
+        parts = {"pad": nn.ZeroPad2d(1), "conv": conv, "relu": nn.ReLU(), "pool": nn.AdaptiveAvgPool2d(1),
+                 "flat": nn.Flatten(), "head": dense}  # fmt: skip
+        return nn.Sequential(OrderedDict(parts)).eval()

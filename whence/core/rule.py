@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from whence.core.errors import CoverageError
@@ -68,6 +69,11 @@ class OpCall(ABC):
     """Those of ``data`` that no affine operation comes before, on any way from the attributed input.
 
     A matcher or rule that asks for it, or for ``last``, has an attribute ``places = True``, as ``is_first`` has.
+    """
+    present: Mapping[int, Tensor] = MappingProxyType({})
+    """For those of ``early`` that hold zeros which the model padded with: a mask, zero there and one elsewhere.
+
+    Rules that share relevance among places, whatever is there, leave out the padding; a convolution's own is no input.
     """
     last: bool = True
     """Of an affine operation, whether no other one comes after it, on any way to the score."""

@@ -63,7 +63,8 @@ class Box:
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
         require_first(self, op)
         x, (z,), (g,) = op.inputs[op.data[0]], op.outputs, cotangents
-        low, high = (_bound(ops, bound, x) for bound in (self.low, self.high))
+        present = _present(ops, op, op.data[0])
+        low, high = (present * _bound(ops, bound, x) for bound in (self.low, self.high))
         signed = Signed(ops, op)
         least = signed.call(low, positive=True) + signed.call(high, positive=False)
         shared = g * z / stabilised(ops, signed.whole(x) - least, self.epsilon)
@@ -84,11 +85,16 @@ def _bound(ops: Ops, bound: Any, x: Tensor) -> Tensor:
     return ops.broadcast_to(ops.asarray(value, like=x), shape)
 
 
+def _present(ops: Ops, op: OpCall, i: int) -> Tensor:
+    """One at each value of an input, and zero at what the model padded with."""
+    return op.present[i] if i in op.present else ops.ones_like(op.inputs[i])
+
+
 def _by_weight(ops: Ops, op: OpCall, cotangents: Sequence[Tensor], size: Any) -> Tensor:
     """Relevance shared in proportion to ``size(w)``, whatever the inputs are; the bias has no part in it."""
     (z,), (g,) = op.outputs, cotangents
     given = [
-        ops.ones_like(value) if i in op.data
+        _present(ops, op, i) if i in op.data
         else ops.zeros_like(value) if i == op.params.get("bias")
         # some frameworks hand over sizes as well
         else size(value) if ops.is_floating(value) else value
@@ -97,7 +103,7 @@ def _by_weight(ops: Ops, op: OpCall, cotangents: Sequence[Tensor], size: Any) ->
     (total,) = op.call(*given)
     found = op.vjp(given, [_quotient(ops, g * z, total)])[op.data[0]]
     assert found is not None
-    return found
+    return given[op.data[0]] * found
 
 
 def _quotient(ops: Ops, r: Tensor, total: Tensor) -> Tensor:

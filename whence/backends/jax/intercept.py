@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from whence.backends.jax.kinds import KINKED
+from whence.backends.jax.kinds import KINKED, PADS
 from whence.backends.jax.last import tell_last
 from whence.backends.jax.model import Args, JaxModel, Kwargs
 from whence.backends.jax.ops import ops
@@ -18,9 +18,10 @@ from whence.backends.jax.program import SCOPE, Beside, Program, RuleOf
 from whence.backends.jax.static import Static
 from whence.backends.jax.steps import Step
 from whence.core.errors import CoverageError
-from whence.core.layers import LayerCalls, Within
+from whence.core.layers import LayerCalls, Seen, Within, split_call
 from whence.core.model import Edit
 from whence.core.ops import Tensor
+from whence.core.padding import Padding
 from whence.core.rule import POWERS, Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 
@@ -34,6 +35,7 @@ class JaxOp(OpCall):
     outputs: tuple[Tensor, ...] = ()
     ref_inputs: tuple[Tensor, ...] | None = None
     ref_outputs: tuple[Tensor, ...] | None = None
+    present: Mapping[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
@@ -107,6 +109,7 @@ class InterceptedModel(RuledModel, JaxModel):
     ) -> tuple[Any, dict[str, Any]]:
         calls = LayerCalls(edits, taps, Within(self.rules.layers, self._scope))
         met: dict[int, Step] = {}
+        padding = Padding(ops)
 
         def some_rule_of(step: Step) -> Rule | None:
             return next(filter(None, self.rules.find_early(JaxOp(step, step.avals))), None)
@@ -117,14 +120,22 @@ class InterceptedModel(RuledModel, JaxModel):
             tell_last(program, taps, lambda step: self.rules.find(JaxOp(step, step.avals)))
 
         def on_ruled(step: Step, xs: Any, xs0: Any, ys0: Any) -> Sequence[Tensor]:
-            return self._ruled(step, xs, xs0, ys0, met)
+            return self._ruled(step, xs, xs0, ys0, met, padding)
+
+        seen = {split_call(name)[0] for name, edit in calls.edits.items() if isinstance(edit, Seen)}
+
+        def on_mark(layer: str, x: Tensor) -> Tensor:
+            y: Tensor = calls(layer, x)
+            if layer in seen:
+                padding.hand_on(x, y)
+            return y
 
         if reference is None:
-            output = program.run(args, calls, on_ruled)[0]
+            output = program.run(args, on_mark, on_ruled)[0]
             return self._audited(output, program, met), self._tapped(calls, program)
         calls0 = LayerCalls(reference.edits, taps)
         args0 = jax.tree_util.tree_leaves((arrays, reference.inputs))
-        (output,), (output0,) = program.run_beside(args, calls, on_ruled, Beside(args0, calls0))
+        (output,), (output0,) = program.run_beside(args, on_mark, on_ruled, Beside(args0, calls0))
         tapped, tapped0 = self._tapped(calls, program), self._tapped(calls0, program)
         pairs = {name: (tapped[name], jax.lax.stop_gradient(tapped0[name])) for name in tapped}
         return (self._audited(output, program, met), jax.lax.stop_gradient(output0)), pairs
@@ -136,28 +147,36 @@ class InterceptedModel(RuledModel, JaxModel):
     def _tapped(self, calls: LayerCalls, program: Program) -> dict[str, Tensor]:
         return calls.finish(lambda: tuple(dict.fromkeys((*self.layers(), *program.marks))))
 
-    def _ruled(self, step: Step, xs: Any, xs0: Any, ys0: Any, met: dict[int, Step]) -> Sequence[Tensor]:
+    def _ruled(
+        self, step: Step, xs: Any, xs0: Any, ys0: Any, met: dict[int, Step], padding: Padding
+    ) -> Sequence[Tensor]:
         """One step with its rule; ``met`` is told when the step is differentiated."""
-        rule = step.rule
+        rule, present = step.rule, padding.present(xs, step.early)
 
-        # the reference's values are arguments, since a derivative that is taken in a loop may not close over them
+        # all that the rule reads are arguments, since a derivative that is taken in a loop may not close over them
         @jax.custom_vjp
-        def operation(xs: Any, _xs0: Any, _ys0: Any) -> tuple[Tensor, ...]:
+        def operation(xs: Any, *_: Any) -> tuple[Tensor, ...]:
             return step.call(*xs)
 
-        def forward(xs: Any, xs0: Any, ys0: Any) -> tuple[tuple[Tensor, ...], Any]:
+        def forward(xs: Any, *beside: Any) -> tuple[tuple[Tensor, ...], Any]:
             met[id(step)] = step
             ys = step.call(*xs)
-            return ys, (xs, ys, xs0, ys0)
+            return ys, (xs, ys, *beside)
 
-        def backward(saved: Any, cotangents: Sequence[Tensor]) -> tuple[Any, None, None]:
-            xs, ys, xs0, ys0 = saved
+        def backward(saved: Any, cotangents: Sequence[Tensor]) -> tuple[Any, None, None, None]:
+            xs, ys, xs0, ys0, present = saved
             assert rule is not None
-            found = rule(ops, JaxOp(step, xs, ys, xs0, ys0), cotangents)
-            return tuple(g if g is None else g.astype(x.dtype) for g, x in zip(found, xs, strict=True)), None, None
+            found = rule(ops, JaxOp(step, xs, ys, xs0, ys0, present), cotangents)
+            return (
+                tuple(g if g is None else g.astype(x.dtype) for g, x in zip(found, xs, strict=True)), None, None, None
+            )  # fmt: skip
 
         operation.defvjp(forward, backward)
-        return tuple(operation(tuple(xs), None if xs0 is None else tuple(xs0), None if ys0 is None else tuple(ys0)))
+        xs0, ys0 = (None if values is None else tuple(values) for values in (xs0, ys0))
+        outputs: tuple[Tensor, ...] = operation(tuple(xs), xs0, ys0, present)
+        pads = self.rules.places and step.name in PADS
+        padding.follow(JaxOp(step, tuple(xs), present=present), outputs, pads=pads)
+        return outputs
 
     def _audited(self, output: Tensor, program: Program, met: dict[int, Step]) -> Tensor:
         """The output, checked when it is differentiated: some rule must have been on the way to it."""

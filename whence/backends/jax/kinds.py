@@ -25,6 +25,8 @@ _OF_KIND = {
 KIND = {primitive: kind for kind, primitives in _OF_KIND.items() for primitive in primitives.split()}
 KINKED = frozenset({*_OF_KIND["kinked"].split(), "max", "min", "select_n", "relu"})
 """Operations whose derivative jumps somewhere."""
+PADS = ("pad",)
+"""Operations that pad with a constant."""
 _OTHERS_VALUE_BY_VALUE = """add add_any and atan2 convert_element_type copy copy_p elementwise eq ge gt is_finite le lt
     max min ne neg not or pow reduce_precision relu sub xor"""
 VALUE_BY_VALUE = frozenset(_OTHERS_VALUE_BY_VALUE.split()) | {

@@ -14,15 +14,16 @@ from whence.backends.tensorflow.composites import Composite, Folded
 from whence.backends.tensorflow.flow import Where
 from whence.backends.tensorflow.gradient import pull, with_pullback
 from whence.backends.tensorflow.graph import Both, Values, emit, emit_graph, has_custom_gradient
-from whence.backends.tensorflow.kinds import kind_of
+from whence.backends.tensorflow.kinds import PADS, kind_of
 from whence.backends.tensorflow.marks import SCOPE, marked
 from whence.backends.tensorflow.model import TensorflowModel
 from whence.backends.tensorflow.ops import ops
 from whence.backends.tensorflow.traced import TracedLeaf
 from whence.core.ahead import Ahead
-from whence.core.layers import Within
+from whence.core.layers import Seen, Within
 from whence.core.model import Edit, Leaf
 from whence.core.ops import Tensor
+from whence.core.padding import Padding
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 from whence.core.tree import flatten
@@ -201,14 +202,17 @@ class _Visitor:
     def __init__(
         self, rules: RuleSet, coverage: Coverage, edits: Mapping[str, Edit], edits0: Mapping[str, Edit] | None
     ) -> None:
-        self.rules, self.coverage = rules, coverage
+        self.rules, self.coverage, self.padding = rules, coverage, Padding(ops)
         self.edits = list(edits.values())
         self.edits0 = None if edits0 is None else [edits0.get(name) for name in edits]
 
     def edit(self, number: int, value: Tensor, value0: Tensor) -> Both:
         edit0 = None if self.edits0 is None else self.edits0[number]
         beside = None if self.edits0 is None else [value0 if edit0 is None else edit0(value0)]
-        return [self.edits[number](value)], beside
+        edited = self.edits[number](value)
+        if isinstance(self.edits[number], Seen):
+            self.padding.hand_on(value, edited)
+        return [edited], beside
 
     def wants(self, composite: Composite, where: Where) -> bool:
         unseen: Any = SimpleNamespace(
@@ -222,6 +226,7 @@ class _Visitor:
         self, operation: Any, inputs: Values, inputs0: Values | None, data: tuple[int, ...], where: Where
     ) -> Both:
         op = GraphOp(operation, inputs, inputs0, data, where, self.rules.layers)
+        op.present = self.padding.present(op.inputs, op.early)
         # lists carry derivatives in ways of their own
         lists = any(x.dtype == tf.variant for x in (*op.inputs, *op.outputs))
         has_none = lists or not any(x.dtype.is_floating for x in op.outputs)
@@ -229,7 +234,9 @@ class _Visitor:
         if op.kind != "discrete":
             self.coverage.count(self.rules, op.name, "linear" if lists else op.kind, rule)
         ys0 = None if op.ref_outputs is None else list(op.ref_outputs)
-        return list(op.outputs) if rule is None else _under(rule, op), ys0
+        ys = list(op.outputs) if rule is None else _under(rule, op)
+        self.padding.follow(op, ys, pads=self.rules.places and op.name in PADS)
+        return ys, ys0
 
 
 def _under(rule: Rule, op: OpCall) -> list[Tensor]:

@@ -36,6 +36,8 @@ _TABLE: Mapping[str, str] = {
     "stop_gradient": "StopGradient",
     "relu": "Relu",
 }  # fmt: skip
+PADS = ("Pad", "PadV2", "SpaceToBatch", "SpaceToBatchND")
+"""Operations that pad with a constant."""
 _KINDS = {operation: kind for kind, names in _TABLE.items() for operation in names.split()}
 KINKED = frozenset({*_TABLE["kinked"].split(), "Relu", "Maximum", "Minimum", "Select", "SelectV2"})
 """Operations whose derivative jumps somewhere."""

@@ -22,7 +22,7 @@ from whence.backends.torch.affine import CASTS, MOVES, AffineOps
 from whence.backends.torch.closed_form import pullback
 from whence.backends.torch.compiled import uncompiled
 from whence.backends.torch.compositions import COMPOSITIONS, composed
-from whence.backends.torch.kinds import LINEAR_NODES, VALUE_BY_VALUE, canonical, kind_of, kinds_of
+from whence.backends.torch.kinds import LINEAR_NODES, PADS, VALUE_BY_VALUE, canonical, kind_of, kinds_of
 from whence.backends.torch.lineage import Lineage
 from whence.backends.torch.model import TorchModel
 from whence.backends.torch.opened import opened
@@ -33,6 +33,7 @@ from whence.core.errors import CoverageError
 from whence.core.layers import Within
 from whence.core.model import Edit, Model
 from whence.core.ops import Tensor
+from whence.core.padding import Padding
 from whence.core.rule import Coverage, OpCall, Reference, Rule, RuleSet
 from whence.core.ruled import RuledModel
 from whence.core.statistics import Statistics
@@ -91,6 +92,7 @@ class _Intercept(TorchFunctionMode):
         self.held: list[Tensor] = []
         self.affine = AffineOps() if any(rules.find_early(_probe("affine", rules.layers))) else None
         self.lineage = Lineage() if rules.places else None
+        self.padding = Padding(ops, key_of)
         self.layers: list[str] = []
         self.waiting: list[TorchOp] = []
         """Those whose rule depends on what comes after them."""
@@ -194,6 +196,7 @@ class _Intercept(TorchFunctionMode):
             op.layers = (*op.layers, *(layer for layer in self.layers if layer not in op.layers))
         if self.lineage is not None:
             op.early = tuple(i for i in op.data if self.lineage.is_early(inputs[i]))
+            op.present = self.padding.present(inputs, op.early)
         found = self.rules.find_early(op) if op.data else (None,)
         waits = len(found) > 1
         # what is written on has another name afterwards
@@ -210,6 +213,7 @@ class _Intercept(TorchFunctionMode):
             # the old values go on through the rule, the user's tensor takes the new ones
             output = self._under(rule, op, call, inputs)
             output = call.args[0].copy_(output) if written else output
+            self.padding.follow(op, floating(output), pads=name in PADS)
         is_met = self.affine is not None and isinstance(output, torch.Tensor)
         if is_met and self.statistics.add(name, kind, keys, (key_of(output),)):
             self.held.append(output)

@@ -49,6 +49,8 @@ _TABLE: Mapping[str, str] = {
     "select": "where masked_fill",
     "stop_gradient": "detach",
 }
+PADS = ("pad", "constant_pad_nd")
+"""Functions that pad with a constant; some of them do so in other ways as well."""
 _KINDS = {name: kind for kind, names in _TABLE.items() for name in names.split()}
 _BOTH_WAYS = ("add", "sub", "mul", "div", "truediv", "pow", "matmul", "and", "or", "xor")
 """Python's operators, of which there are a reflected form and one in place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -142,6 +142,7 @@ class TorchOp(OpCall):
     kept_outputs: Sequence[Kept] = ()
     reference: TorchOp | None = None
     early: tuple[int, ...] = ()
+    present: Mapping[int, Tensor] = field(default_factory=dict)
     last: bool = True
     layers: tuple[str, ...] = ()
     graph: Graph | None = None
