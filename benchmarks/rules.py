@@ -18,7 +18,13 @@ NETWORKS = (
         Workload("", "saliency", "vit", 4, options=dict(image=112, patch=8, dim=192, heads=4, hidden=768, depth=4)),
     ),
 )
-METHODS = ("guided_backprop", "deep_lift", "lrp")
+METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("guided_backprop", "guided_backprop", {}),
+    ("deep_lift", "deep_lift", {}),
+    ("lrp", "lrp", {}),
+    ("lrp epsilon_plus_flat", "lrp", {"composite": "epsilon_plus_flat"}),
+)
+"""(label, name, parameters)"""
 ROUNDS = 9
 
 
@@ -44,15 +50,15 @@ def _lines(side: Any, title: str, workload: Workload) -> Iterator[list[object]]:
     case = side.Case(workload)
     (gradient,) = case.floors().values()
     require_same(title, workload.explain(case.model, case.x, case.target)(), gradient())
-    for method in METHODS:
-        if method == "guided_backprop" and workload.network == "vit":
+    for label, name, params in METHODS:
+        if name == "guided_backprop" and workload.network == "vit":
             continue  # it has no relu
-        floor = (lambda: (case.forward_pass(), gradient())) if method == "deep_lift" else gradient
+        floor = (lambda: (case.forward_pass(), gradient())) if name == "deep_lift" else gradient
         yield from compared(
-            case, f"{method}, {title}", _explain(case, method), {"1": floor}, rounds=ROUNDS,
-            rows=lambda _: workload.batch, beside=lambda _, method=method: case.by_rules(method),
+            case, f"{label}, {title}", _explain(case, name, params), {"1": floor}, rounds=ROUNDS,
+            rows=lambda _: workload.batch, beside=lambda _, label=label: case.by_rules(label),
         )  # fmt: skip
 
 
-def _explain(case: Any, method: str) -> Callable[[], Any]:
-    return lambda: whence.explain(case.model, case.x, method, case.target).attributions
+def _explain(case: Any, name: str, params: dict[str, Any]) -> Callable[[], Any]:
+    return lambda: whence.explain(case.model, case.x, name, case.target, **params).attributions

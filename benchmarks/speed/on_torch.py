@@ -11,6 +11,7 @@ from captum import attr as captum
 from torch import Tensor, nn
 
 from benchmarks.speed.workloads import Workload
+from tests.torch.zennit_relevance import stand_in_for_torchvision
 from tests.zoo.inputs import inputs
 from tests.zoo.torch_models import build
 
@@ -55,7 +56,7 @@ class Case:
         return found
 
     def by_rules(self, method: str) -> dict[str, Call]:
-        """The same by Captum, which has a rule for the operations of neither network's LRP."""
+        """The same by Captum, which has a rule for the operations of neither network's LRP, or by zennit."""
         x, target = self.x, self.target
         if method == "guided_backprop":
             guided = captum.GuidedBackprop(self.model)
@@ -63,7 +64,18 @@ class Case:
         if method == "deep_lift":
             lift = captum.DeepLift(self.model)
             return {"Captum": lambda: lift.attribute(x, torch.zeros_like(x), target)}
+        if method == "lrp epsilon_plus_flat" and self.workload.network == "resnet":
+            return {"zennit": self._zennit}
         return {}
+
+    def _zennit(self) -> Tensor:
+        stand_in_for_torchvision()
+        from zennit.composites import EpsilonPlusFlat
+
+        x = self.x.detach().requires_grad_()
+        with EpsilonPlusFlat().context(self.model) as modified:
+            score = modified(x).gather(1, self.target[:, None])
+            return torch.autograd.grad(score, x, score.detach())[0]
 
     def _captum(self) -> dict[str, Call]:
         x, target, workload = self.x, self.target, self.workload

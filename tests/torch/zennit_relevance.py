@@ -46,12 +46,17 @@ def images() -> Tensor:
     return torch.from_numpy(x)
 
 
-def found() -> dict[str, np.ndarray[Any, Any]]:
-    """Relevance of the score of class 1, by "network/composite"."""
+def stand_in_for_torchvision() -> None:
+    """Let zennit be imported without torchvision."""
     resnet = ModuleType("torchvision.models.resnet")
     resnet.Bottleneck = resnet.BasicBlock = type("Absent", (), {})  # type: ignore[attr-defined]
     stand_ins = {name: ModuleType(name) for name in ("torchvision", "torchvision.models")}
     sys.modules.update(stand_ins, **{"torchvision.models.resnet": resnet})
+
+
+def found() -> dict[str, np.ndarray[Any, Any]]:
+    """Relevance of the score of class 1, by "network/composite"."""
+    stand_in_for_torchvision()
     from zennit import canonizers, composites, rules, types
 
     passing = [(kind, rules.Pass()) for kind in (types.Activation, types.BatchNorm)]

@@ -93,7 +93,12 @@ class OpCall(ABC):
     def vjp(self, inputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """The operation's own pullback at ``inputs``: one cotangent per input, None for inputs without data."""
 
+    def linearized(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Pullback]:
+        """``call`` and ``vjp`` at the same inputs, which together may cost less than one after the other."""
+        return self.call(*inputs), lambda cotangents: self.vjp(inputs, cotangents)
 
+
+Pullback = Callable[[Sequence[Tensor]], tuple[Tensor | None, ...]]
 Rule = Callable[[Ops, OpCall, Sequence[Tensor]], Sequence[Tensor | None]]
 Matcher = Callable[[OpCall], bool]
 

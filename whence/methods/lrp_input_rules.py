@@ -66,9 +66,11 @@ class Box:
         present = _present(ops, op, op.data[0])
         low, high = (present * _bound(ops, bound, x) for bound in (self.low, self.high))
         signed = Signed(ops, op)
-        least = signed.call(low, positive=True) + signed.call(high, positive=False)
-        shared = g * z / stabilised(ops, signed.whole(x) - least, self.epsilon)
-        above, below = signed.vjp(low, shared, positive=True), signed.vjp(high, shared, positive=False)
+        (lowest, pull_low), (highest, pull_high) = (
+            signed.linearized(bound, positive=positive) for bound, positive in ((low, True), (high, False))
+        )
+        shared = g * z / stabilised(ops, signed.whole(x) - lowest - highest, self.epsilon)
+        above, below = pull_low(shared), pull_high(shared)
         return only(op, x * (above + below) - low * above - high * below)
 
 

@@ -6,13 +6,15 @@ weights and biases. A denominator is kept from zero by ``epsilon`` of its sign.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from whence.core.ops import Ops, Tensor
-from whence.core.rule import OpCall
+from whence.core.rule import OpCall, Pullback
 
 Cotangents = tuple[Tensor | None, ...]
+Pull = Callable[[Tensor], Tensor]
+"""The cotangent of what carries data from that of the output."""
 
 
 def stabilised(ops: Ops, z: Tensor, epsilon: float) -> Tensor:
@@ -46,15 +48,12 @@ class AlphaBeta:
 
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
         (z,), (g,) = op.outputs, cotangents
-        parts, i = Contributions(ops, op), op.data[0]
-        by_positive = g * z / stabilised(ops, parts.sum(positive=True), self.epsilon)
-        active, inactive = parts.back(by_positive, positive=True)
-        active, inactive = self.alpha * active, self.alpha * inactive
+        positive, pull = contributions(ops, op, positive=True)
+        found = self.alpha * pull(g * z / stabilised(ops, positive, self.epsilon))
         if self.beta:
-            by_negative = g * z / stabilised(ops, parts.sum(positive=False), self.epsilon)
-            a, b = parts.back(by_negative, positive=False)
-            active, inactive = active - self.beta * a, inactive - self.beta * b
-        return only(op, ops.where(op.inputs[i] > 0, active, inactive))
+            negative, pull = contributions(ops, op, positive=False)
+            found = found - self.beta * pull(g * z / stabilised(ops, negative, self.epsilon))
+        return only(op, found)
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,13 @@ class Gamma:
     epsilon: float = 1e-6
 
     def __call__(self, ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
-        (z,), (g,) = op.outputs, cotangents
-        parts, i, zero = Contributions(ops, op), op.data[0], ops.zeros_like(z)
-        positive, negative = (parts.sum(positive=sign) for sign in (True, False))
+        (z,), (g,), zero = op.outputs, cotangents, ops.zeros_like(op.outputs[0])
+        positive, pull_positive = contributions(ops, op, positive=True)
+        negative, pull_negative = contributions(ops, op, positive=False)
         above = ops.where(z > 0, g * z / stabilised(ops, z + self.gamma * positive, self.epsilon), zero)
         below = ops.where(z < 0, g * z / stabilised(ops, z + self.gamma * negative, self.epsilon), zero)
-        plain = op.vjp(op.inputs, [above + below])[i]
-        up, down = parts.back(above, positive=True), parts.back(below, positive=False)
-        more = ops.where(op.inputs[i] > 0, up[0] + down[0], up[1] + down[1])
-        return only(op, plain + self.gamma * more)
+        plain = op.vjp(op.inputs, [above + below])[op.data[0]]
+        return only(op, plain + self.gamma * (pull_positive(above) + pull_negative(below)))
 
 
 class Signed:
@@ -87,7 +84,7 @@ class Signed:
     """
 
     def __init__(self, ops: Ops, op: OpCall) -> None:
-        self.ops, self.op, self.at = ops, op, op.data[0]
+        self.ops, self.op, self.data = ops, op, op.data[0]
         self.scale, self.bias = op.params.get("scale"), op.params.get("bias")
 
     def _inputs(self, x: Tensor, positive: bool, factor_positive: bool, bias: bool) -> list[Tensor]:
@@ -102,51 +99,39 @@ class Signed:
             zeros = self.ops.zeros_like(value)
             sign = factor_positive if i == self.scale else positive if i == self.bias else positive == factor_positive
             is_left_out = i == self.bias and not bias
-            found.append(x if i == self.at else zeros if is_left_out else parts[sign](value, zeros))
+            found.append(x if i == self.data else zeros if is_left_out else parts[sign](value, zeros))
         return found
 
-    def call(self, x: Tensor, *, positive: bool, bias: bool = False) -> Tensor:
-        """What it gives for x by weights of one sign; with ``bias``, that part of the bias as well."""
-        (found,) = self.op.call(*self._inputs(x, positive, True, bias))
+    def linearized(self, x: Tensor, *, positive: bool, bias: bool = False) -> tuple[Tensor, Pull]:
+        """What it gives for x by weights of one sign, with that part of the ``bias`` or none, and its derivative."""
+        (found,), pullback = self.op.linearized(self._inputs(x, positive, True, bias))
         if self.scale is None:
-            return found
-        return found + self.op.call(*self._inputs(x, positive, False, False))[0]
+            return found, lambda g: self._pulled(pullback, g)
+        (other,), other_pullback = self.op.linearized(self._inputs(x, positive, False, False))
+        return found + other, lambda g: self._pulled(pullback, g) + self._pulled(other_pullback, g)
 
-    def vjp(self, x: Tensor, g: Tensor, *, positive: bool) -> Tensor:
-        """The derivative towards the input by weights of one sign."""
-        found = self.op.vjp(self._inputs(x, positive, True, False), [g])[self.at]
-        if self.scale is not None:
-            more = self.op.vjp(self._inputs(x, positive, False, False), [g])[self.at]
-            assert found is not None and more is not None
-            return found + more
+    def _pulled(self, pullback: Pullback, g: Tensor) -> Tensor:
+        found = pullback([g])[self.data]
         assert found is not None
         return found
 
     def whole(self, x: Tensor) -> Tensor:
         """What it gives for x without its bias."""
         return self.op.call(
-            *(x if i == self.at else self.ops.zeros_like(v) if i == self.bias else v
+            *(x if i == self.data else self.ops.zeros_like(v) if i == self.bias else v
               for i, v in enumerate(self.op.inputs))
         )[0]  # fmt: skip
 
 
-class Contributions:
-    """The products x_i w_ij of an affine operation by their sign."""
-
-    def __init__(self, ops: Ops, op: OpCall) -> None:
-        x = op.inputs[op.data[0]]
-        self.signed, self.zeros = Signed(ops, op), ops.zeros_like(x)
-        self.above, self.below = ops.maximum(x, self.zeros), ops.minimum(x, self.zeros)
-
-    def sum(self, *, positive: bool) -> Tensor:
-        """z+ or z-, with the bias of that sign."""
-        above = self.signed.call(self.above, positive=positive, bias=True)
-        return above + self.signed.call(self.below, positive=not positive)
-
-    def back(self, g: Tensor, *, positive: bool) -> tuple[Tensor, Tensor]:
-        """Derivatives for inputs above and below zero, by the weights whose products have that sign."""
-        above = self.signed.vjp(self.above, g, positive=positive)
-        return above, self.signed.vjp(self.below, g, positive=not positive)
+def contributions(ops: Ops, op: OpCall, *, positive: bool) -> tuple[Tensor, Pull]:
+    """z+ or z-, the sum of the products x_i w_ij of one sign and the bias of that sign, and its derivative."""
+    x, signed = op.inputs[op.data[0]], Signed(ops, op)
+    if not ops.may_be_negative(x):
+        return signed.linearized(x, positive=positive, bias=True)
+    zeros = ops.zeros_like(x)
+    above, pull_above = signed.linearized(ops.maximum(x, zeros), positive=positive, bias=True)
+    below, pull_below = signed.linearized(ops.minimum(x, zeros), positive=not positive)
+    return above + below, lambda g: ops.where(x >= 0, pull_above(g), pull_below(g))
 
 
 def identity(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:

@@ -12,7 +12,7 @@ import torch
 
 from whence.core.errors import CoverageError
 from whence.core.ops import Tensor
-from whence.core.rule import OpCall
+from whence.core.rule import OpCall, Pullback
 from whence.core.tree import sequence
 
 
@@ -196,14 +196,22 @@ class TorchOp(OpCall):
         if self.pullback is not None and all(x.dtype == cotangents[0].dtype for x in inputs):
             pulled = self.pullback(*inputs, *cotangents)
             return tuple(g if i in self.data else None for i, g in enumerate(pulled))
-        at, outputs = self._graph_at(inputs)
-        pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
+        return self._pulled(self._graph_at(inputs), cotangents)
+
+    def linearized(self, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Pullback]:
+        if self.pullback is not None:
+            return super().linearized(inputs)
+        graph = self._graph_at(inputs)
+        return tuple(y.detach() for y in graph.outputs), lambda cotangents: self._pulled(graph, cotangents)
+
+    def _pulled(self, graph: Graph, cotangents: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        pairs = [(y, g) for y, g in zip(graph.outputs, cotangents, strict=True) if y.requires_grad]
         found = torch.autograd.grad(
-            [y for y, _ in pairs], [at[i] for i in self.data], [g for _, g in pairs],
+            [y for y, _ in pairs], [graph.inputs[i] for i in self.data], [g for _, g in pairs],
             retain_graph=True, allow_unused=True, materialize_grads=True,
         )  # fmt: skip
         by_input = dict(zip(self.data, found, strict=True))
-        return tuple(by_input.get(i) for i in range(len(inputs)))
+        return tuple(by_input.get(i) for i in range(len(graph.inputs)))
 
     def _graph_at(self, inputs: Sequence[Tensor]) -> Graph:
         """The operation's graph: at its own inputs and those of the reference it is there already."""
