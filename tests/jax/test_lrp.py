@@ -69,7 +69,7 @@ class PaddedNet(nnx.Module):
         self.pad = ZeroPadding()
         self.conv = nnx.Conv(3, 4, (3, 3), 2, padding="VALID", use_bias=False, rngs=rngs, param_dtype=jnp.float64)
         self.head = nnx.Linear(4, 2, use_bias=False, rngs=rngs, param_dtype=jnp.float64)
-        self.conv.kernel[...], self.head.kernel[...] = jnp.asarray(kernel), jnp.asarray(head)
+        self.conv.kernel, self.head.kernel = nnx.Param(jnp.asarray(kernel)), nnx.Param(jnp.asarray(head))
 
     def __call__(self, x: Array) -> Array:
         found: Array = self.head(jax.nn.relu(self.conv(self.pad(x))).mean((1, 2)))
