@@ -78,6 +78,16 @@ class Placed(ABC):
         found = method.explain(self.model(), X, 1).attributions
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
+    def test_a_difference_before_the_first_layer_keeps_relevance(self) -> None:
+        a, _, c = map(self.tensors, self.weights())
+        method = whence.LRP(epsilon=1e-12, overrides=((is_first, Flat()),))
+        found, expected = (
+            method.explain(self.function(lambda x, before=before: self.relu(before(x) @ a) @ c), X, 1).attributions
+            for before in (lambda x: x - 0.75 * x, lambda x: 0.25 * x)
+        )
+        assert np.abs(expected).min() > 1e-3
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
     def test_relevance_arrives_by_rules_of_first_layers(self) -> None:
         for rule in (Flat(), Box(-1, 1, 1e-12)):
             method = whence.LRP(epsilon=1e-12, overrides=((is_first, rule),))

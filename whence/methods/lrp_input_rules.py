@@ -174,13 +174,24 @@ def passed(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
 
 
 def shared(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
-    """What is linear before the first layer shares relevance by its weights: a reshape or a scale keeps it."""
+    """What is linear before the first layer shares relevance by the size of its weights: a reshape or a scale keeps it.
 
-    def at(fill: Any) -> tuple[Tensor, ...]:
-        return op.call(*(fill(x) if i in op.data else x for i, x in enumerate(op.inputs)))
+    The weights of one input have one sign at each output, so that their sizes add up to what it gives for ones.
+    """
 
-    totals = (one - zero for one, zero in zip(at(ops.ones_like), at(ops.zeros_like), strict=True))
-    return op.vjp(op.inputs, [_quotient(ops, r, total) for r, total in zip(cotangents, totals, strict=True)])
+    def of_ones(at: int | None) -> tuple[Tensor, ...]:
+        given = (ops.ones_like(x) if i == at else ops.zeros_like(x) if i in op.data else x
+                 for i, x in enumerate(op.inputs))  # fmt: skip
+        return op.call(*given)
+
+    nothing = of_ones(None)
+    weights = {i: [one - zero for one, zero in zip(of_ones(i), nothing, strict=True)] for i in op.data}
+    totals = [sum(ops.abs(w) for w in of_output) for of_output in zip(*weights.values(), strict=True)]
+    found: list[Tensor | None] = [None] * len(op.inputs)
+    for i, own in weights.items():
+        parts = [_quotient(ops, r * ops.sign(w), t) for r, w, t in zip(cotangents, own, totals, strict=True)]
+        found[i] = op.vjp(op.inputs, parts)[i]
+    return tuple(found)
 
 
 def refused(ops: Ops, op: OpCall, cotangents: Sequence[Tensor]) -> Cotangents:
