@@ -25,7 +25,7 @@ TENSOR_ONLY = {
 MAY_READ_TENSORS = {"core/baselines.py", "core/scores.py", "core/target.py", "core/method.py", "core/explanation.py"}
 """Where a user's tensor of any framework becomes an array."""
 HOST = {"to_numpy", "shape", "dtype", "device", "is_floating", "free_memory", "matmul_precision", "is_tensor",
-        "is_out_of_memory", "may_be_negative"}  # fmt: skip
+        "is_out_of_memory"}  # fmt: skip
 """Operations whose result lives on the host."""
 
 

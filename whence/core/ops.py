@@ -95,10 +95,6 @@ class Ops(ABC):
         """``instead()`` where x is zero, else ``otherwise``; not asked if it can be seen at once that x nowhere is."""
         return self.where(x == 0, instead(), otherwise)
 
-    def may_be_negative(self, x: Tensor) -> bool:
-        """Whether some number may be below zero; False only if it can be seen at once that none is."""
-        return True
-
     @abstractmethod
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
         """Entries along one axis at one-dimensional integer ``indices``."""

@@ -75,6 +75,8 @@ class OpCall(ABC):
 
     Rules that share relevance among places, whatever is there, leave out the padding; a convolution's own is no input.
     """
+    non_negative: bool = False
+    """Of an affine operation, whether it is known that no number of its data is below zero, as behind a relu."""
     last: bool = True
     """Of an affine operation, whether no other one comes after it, on any way to the score."""
     layers: tuple[str, ...] = ()

@@ -126,7 +126,7 @@ class Signed:
 def contributions(ops: Ops, op: OpCall, *, positive: bool) -> tuple[Tensor, Pull]:
     """z+ or z-, the sum of the products x_i w_ij of one sign and the bias of that sign, and its derivative."""
     x, signed = op.inputs[op.data[0]], Signed(ops, op)
-    if not ops.may_be_negative(x):
+    if op.non_negative:
         return signed.linearized(x, positive=positive, bias=True)
     zeros = ops.zeros_like(x)
     above, pull_above = signed.linearized(ops.maximum(x, zeros), positive=positive, bias=True)

@@ -40,6 +40,7 @@ class JaxOp(OpCall):
     def __post_init__(self) -> None:
         self.kind, self.name, self.data = self.step.kind, self.step.name, self.step.data
         self.early, self.last, self.layers = self.step.early, self.step.last, self.step.layers
+        self.non_negative = self.step.non_negative
         known = {"kinked": self.step.name in KINKED, "conv": self.step.name.startswith("conv"), "bias": None,
                  "statistic": self.step.statistic, "power": POWERS.get(self.step.name)}  # fmt: skip
         self.params = {**known, **self.step.params}

@@ -21,6 +21,7 @@ from whence.backends.jax.kinds import BODIES, BOUNDARIES, INLINED, RECOMPUTED, U
 from whence.backends.jax.steps import Slot, Step
 from whence.core.ops import Tensor
 from whence.core.rule import Rule
+from whence.core.signs import Signs
 from whence.core.statistics import Statistics
 
 OnMark = Callable[[str, Tensor], Tensor]
@@ -164,6 +165,7 @@ class _Builder:
         self.uniform: dict[Slot, float] = {}
         self.composites = Composites(self.avals)
         self.statistics = Statistics()
+        self.signs = Signs()
 
     def build(self, closed: ClosedJaxpr, data: Sequence[bool], late: Sequence[bool] = ()) -> Program:
         """The whole program; ``data`` says which inputs carry the data, ``late`` which come behind an affine one."""
@@ -272,11 +274,15 @@ class _Builder:
         if name == "name":
             step.mark = self.mark(equation.params["name"])
             step.is_seen = step.mark in self.seen
+        if data and step.mark not in self.edited:
+            is_zero_pad = name == "pad" and data == (0,) and self.filled_with(inputs[1]) == 0
+            self.signs.add("zero_pad" if is_zero_pad else name, found, of_data, outputs)
         if self.rule_of is not None and data:
             step.bodies = self.bodies(equation, inputs)
             wholes = self.composites.look(step)
             for whole in wholes:
                 whole.early = tuple(i for i in whole.data if whole.inputs[i] not in self.late)
+                whole.non_negative = self.signs.non_negative([whole.inputs[i] for i in whole.data])
                 whole.layers = whole.layers or step.layers
             # a composite without a rule stays spelled out
             step = next((whole for whole in wholes if self.rule_of.find(whole) is not None), step)

@@ -27,6 +27,8 @@ class Step:
     avals: tuple[Any, ...]
     early: tuple[int, ...] = ()
     """Those of ``data`` that no affine operation comes before."""
+    non_negative: bool = False
+    """Of an affine operation, whether no number of its data is below zero."""
     last: bool = True
     """Of an affine operation, whether no other one comes after it."""
     layers: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from whence.backends.tensorflow.kinds import KINKED, VALUE_BY_VALUE, kind_of
 from whence.backends.tensorflow.marks import SEEN, edit_of
 from whence.core.folding import scale_and_bias
 from whence.core.pointwise import Pointwise
+from whence.core.signs import Signs
 from whence.core.statistics import Statistics
 
 
@@ -45,6 +46,18 @@ def statistics(order: Sequence[Any], reached: Collection[str]) -> dict[str, int]
             known.add(operation.type.lower(), kind, given, [x.name for x in operation.outputs])
             operand = known.operand(kind, given)
             found.update({} if operand is None else {operation.name: operand})
+    return found
+
+
+def signs_of(order: Sequence[Any], reached: Collection[str]) -> Signs:
+    """What is known of the signs of tensors, by their names."""
+    found = Signs()
+    for operation in order:
+        data = [i for i, x in enumerate(operation.inputs) if x.name in reached]
+        if data and not _is_edited(operation):
+            kind, names = kind_of(operation, data)[0], [operation.inputs[i].name for i in data]
+            name = "zero_pad" if operation.type == "Pad" else operation.type.lower()
+            found.add(name, kind, names, [x.name for x in operation.outputs])
     return found
 
 

@@ -27,6 +27,8 @@ class Where(NamedTuple):
     """What comes after its outputs."""
     statistic: int | None = None
     """The operand of a product or quotient that is a statistic of a normalisation."""
+    non_negative: bool = False
+    """Whether no number of its data is below zero."""
 
     def inside_branch(self) -> Where:
         """The same for a branch, which does not read the choice."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from whence.backends.tensorflow.composites import Composite, composites, statistics
+from whence.backends.tensorflow.composites import Composite, composites, signs_of, statistics
 from whence.backends.tensorflow.flow import (
     BRANCHES,
     CALLS,
@@ -68,13 +68,15 @@ def emit_graph(
     order = ordered(graph)
     reached = reached_from(graph, order, data)
     late, known = behind_affine(graph, order, reached, where.late), statistics(order, reached)
+    signs = signs_of(order, reached)
     ahead = ahead_of(graph, order, reached, where.ahead)
 
     def here(whole: Any) -> Where:
         is_composite = isinstance(whole, Composite)
         after = [ahead[x.name] for x in (whole.operations[-1] if is_composite else whole).outputs]
         statistic = None if is_composite else known.get(whole.name)
-        return Where([x.name in late for x in whole.inputs], where.at(whole), after, statistic)
+        non_negative = signs.non_negative([x.name for x in whole.inputs if x.name in reached])
+        return Where([x.name in late for x in whole.inputs], where.at(whole), after, statistic, non_negative)
 
     found = {
         name: wanted for name, wholes in composites(order, reached).items()

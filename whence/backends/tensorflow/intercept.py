@@ -39,6 +39,7 @@ class GraphOp(OpCall):
         self._operation = operation
         self.early, self.last = tuple(i for i in data if not where.late[i]), Ahead.AFFINE not in where.ahead
         self.layers = tuple(layers[i] for i in where.layers)
+        self.non_negative = where.non_negative
         if isinstance(operation, Composite):
             self.name, self.kind, self.params = operation.name, operation.kind, operation.params
         else:

@@ -80,10 +80,6 @@ class TorchOps(Ops):
         nowhere = x.device.type == "cpu" and x.numel() > 0 and bool(torch.abs(x).amin() > 0)
         return otherwise if nowhere else super().where_zero(x, instead, otherwise)
 
-    def may_be_negative(self, x: Tensor) -> bool:
-        # a device of its own would have to be waited for
-        return x.device.type != "cpu" or x.numel() == 0 or bool(torch.amin(x) < 0)
-
     def take(self, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
         return torch.index_select(x, axis, indices)
 

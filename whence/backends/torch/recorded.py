@@ -163,6 +163,12 @@ class TorchOp(OpCall):
         return self.call(*self.inputs)
 
     @property
+    def non_negative(self) -> bool:  # type: ignore[override]
+        x = self.kept_inputs[self.data[0]].value
+        # a device of its own would have to be waited for
+        return x.device.type == "cpu" and x.numel() > 0 and bool(torch.amin(x) >= 0)
+
+    @property
     def ref_inputs(self) -> tuple[Tensor, ...] | None:  # type: ignore[override]
         return None if self.reference is None else self.reference.inputs
 
