@@ -22,9 +22,9 @@ def test_what_keeps_the_sign(signs: Signs, name: str, kind: str) -> None:
     assert not signs.non_negative(["w"]) and not signs.non_negative(["y", "w"])
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sub", "linear"), ("neg", "linear"), ("pad", "linear"), ("conv", "affine")])
-def test_what_may_change_it(signs: Signs, name: str, kind: str) -> None:
-    signs.add(name, kind, ["y"], ["z"])
+@pytest.mark.parametrize("name", ["sub", "neg", "pad", "conv"])
+def test_what_may_change_it(signs: Signs, name: str) -> None:
+    signs.add(name, "affine" if name == "conv" else "linear", ["y"], ["z"])
     assert not signs.non_negative(["z"])
 
 
