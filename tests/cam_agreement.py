@@ -87,7 +87,13 @@ def subject(
 
 
 def explain(
-    runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int, only: str = "", draw: int | None = None
+    runtime: str,
+    dtype: str,
+    networks: dict[str, dict[str, int]],
+    *,
+    batch: int,
+    only: str = "",
+    draw: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Attributions channels first, by "network/method", and the networks' own outputs by "network/output"."""
     found: dict[str, np.ndarray] = {}
