@@ -35,7 +35,7 @@ def rounded(draw: int | None, model: Any, *arrays: Array) -> tuple[Any, ...]:
     def off(values: Array) -> Array:
         if values.dtype.kind != "f":
             return values
-        return (values * (1 + LAST_PLACE * rng.uniform(-1, 1, values.shape))).astype(values.dtype)
+        return np.asarray(values * (1 + LAST_PLACE * rng.uniform(-1, 1, values.shape)), values.dtype)
 
     if hasattr(model, "get_weights"):
         model.set_weights([off(weight) for weight in model.get_weights()])
