@@ -13,6 +13,7 @@ import numpy as np
 
 import whence
 from tests.agreement import build, main
+from tests.rounding import rounded
 from tests.zoo.inputs import inputs, to_channels_last
 from tests.zoo.layers import LAYERS
 
@@ -78,22 +79,33 @@ def subject(
         x = inputs("resnet", batch, dtype, SEED, image=application.IMAGE)
         names = application.LAYERS
         explained_by = methods(network, names, application.IMAGE) if options.get("all") else efficientnet_methods(names)
-        return application.efficientnet_b0(), to_channels_last(255 * x), list(explained_by)
+        return application.efficientnet_b0(dtype), to_channels_last(255 * x), list(explained_by)
     x = inputs(network, batch, dtype, SEED, **options)
     names = LAYERS[network]["keras" if runtime.startswith("keras-") else runtime]
     image = x if runtime == "torch" else to_channels_last(x)
     return build(runtime, network, dtype, options), image, list(methods(network, names, x.shape[-1]))
 
 
-def explain(runtime: str, dtype: str, networks: dict[str, dict[str, int]], *, batch: int) -> dict[str, np.ndarray]:
+def explain(
+    runtime: str,
+    dtype: str,
+    networks: dict[str, dict[str, int]],
+    *,
+    batch: int,
+    only: str = "",
+    draw: int | None = None,
+) -> dict[str, np.ndarray]:
     """Attributions channels first, by "network/method", and the networks' own outputs by "network/output"."""
     found: dict[str, np.ndarray] = {}
     for network, options in networks.items():
         built, x, explained_by = subject(runtime, network, dtype, batch, options)
+        built, x = rounded(draw, built, x)
         model = whence.wrap(built)
         with model.hold():
             found[f"{network}/output"] = model.ops.to_numpy(model.run(model.place(x))[0])
         for label, method in explained_by:
+            if only and only.rpartition("/")[0] != f"{network}/{label}":
+                continue
             values = method.explain(model, x, [i % 4 for i in range(batch)]).attributions
             parts = list(values.values()) if isinstance(values, dict) else [values]
             for i, part in enumerate(parts):

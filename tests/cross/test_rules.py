@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.agreement import PROMISED, difference
+from tests.agreement import PROMISED, compare
+from tests.rounding import Rounding
 from tests.rule_nets.table import PAGE, page
 from tests.rule_nets.worker import FRAMEWORKS, in_process
 
@@ -34,23 +35,17 @@ def test_attributions_add_up(framework: str) -> None:
     assert ruled | fallen == {key.split("/")[0] for key in met}
 
 
+rounding = Rounding(lambda keys: in_process("torch", "float64", Path(mkdtemp()) / "rounded.npz", keys)[0])
+
+
 @pytest.mark.parametrize("dtype", PROMISED)
 @pytest.mark.parametrize("framework", FRAMEWORKS[1:])
 def test_frameworks_agree(framework: str, dtype: str) -> None:
-    torch, other, exact = found("torch", dtype)[0], found(framework, dtype)[0], found("torch", "float64")[0]
-    assert {key for key in torch if not key.endswith("/rounded")} == other.keys()
-    apart = {}
-    for key in other:
-        if key.endswith(("/gap", "/output")):
-            continue
-        outputs = (arrays[key.split("/")[0] + "/output"] for arrays in (torch, other))
-        allowed, gap = max(PROMISED[dtype], 20 * difference(*outputs)), difference(torch[key], other[key])
-        if dtype == "float32" and f"{key}/rounded" in exact:
-            # each of the two may be that far from the exact relevance
-            allowed = max(allowed, 2 * float(exact[f"{key}/rounded"].max()))
-        if gap > allowed:
-            apart[key] = f"{gap:.1e}, allowed {allowed:.1e}"
-    assert not apart, apart
+    torch, other = found("torch", dtype)[0], found(framework, dtype)[0]
+    assert torch.keys() == other.keys()
+    compared = {key: torch[key] for key in torch if not key.endswith("/gap")}
+    rows = compare(compared, other, dtype, rounding)
+    assert len(rows) > 80 and not [row for row in rows if not row.kept]
 
 
 def test_the_page_of_operations_says_what_is_met() -> None:

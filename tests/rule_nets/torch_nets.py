@@ -133,19 +133,6 @@ MODELS: dict[str, Callable[[str], nn.Module]] = {
 }  # fmt: skip
 
 
-def rounded(model: nn.Module, x: Tensor, seed: int) -> tuple[nn.Module, Tensor]:
-    """The model and its input, weights and values off by up to a unit in the last place of float32."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def off(values: Tensor) -> Tensor:
-        return values * (1 + 2.0**-23 * (2 * torch.rand(values.shape, generator=generator, dtype=values.dtype) - 1))
-
-    with torch.no_grad():
-        for weight in (*model.parameters(), *model.buffers()):
-            weight.copy_(off(weight))
-    return model, off(x)
-
-
 def tensor(array: weights.Array, dtype: str) -> Tensor:
     """An input."""
     return torch.from_numpy(array).to(getattr(torch, dtype))

@@ -9,22 +9,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.agreement import difference
+from tests.rounding import measure, rounded, to_arrays
 
 from . import weights
 
 FRAMEWORKS = ("torch", "jax", "tensorflow")
-DRAWS = 16
-ILL_CONDITIONED = ("lstm/lrp", "attention/lrp alpha_beta")
-"""Where weights and inputs that are off in the last place of float32 change the exact relevance by more than float32
-promises: through gates near zero, whose relevance is shared by a sum that cancels, and where positive and negative
-parts are subtracted layer after layer."""
 
 
 def methods(baseline: Any, *, whole: bool) -> dict[str, Any]:
@@ -40,36 +37,45 @@ def methods(baseline: Any, *, whole: bool) -> dict[str, Any]:
     return found
 
 
-def explain(framework: str, dtype: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Attributions by "network/method", relative gaps by "network/method/gap", outputs; and what rules met.
-
-    From PyTorch in float64 also "network/method/rounded": by how much they change where weights and inputs are off
-    in the last place of float32. No computation in float32 can be expected to be nearer.
-    """
+def networks(framework: str, dtype: str, draw: int | None = None) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
+    """(label, model, inputs, methods by label) of every network, off by a draw of rounding where one is given."""
     nets = import_module(f"tests.rule_nets.{framework}_nets")
+    makers = [(f"mlp, {name}", "mlp", partial(nets.mlp, name, dtype)) for name in nets.OPERATIONS]
+    makers += [(name, name, partial(make, dtype)) for name, make in nets.MODELS.items()]
+    for label, kind, make in makers:
+        model, *arrays = rounded(draw, make(), weights.INPUTS[kind], weights.BASELINES[kind])
+        x, baseline = (nets.tensor(array, dtype) for array in arrays)
+        yield label, model, x, methods(baseline, whole=kind != "mlp")
+
+
+def explain(framework: str, dtype: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Attributions by "network/method", relative gaps by "network/method/gap", outputs; and what rules met."""
     found: dict[str, np.ndarray] = {}
     met: dict[str, Any] = {}
-    networks = [(f"mlp, {name}", "mlp", lambda name=name: nets.mlp(name, dtype)) for name in nets.OPERATIONS]
-    networks += [(name, name, lambda make=make: make(dtype)) for name, make in nets.MODELS.items()]
-    for label, kind, make in networks:
-        model, x = make(), nets.tensor(weights.INPUTS[kind], dtype)
-        for name, method in methods(nets.tensor(weights.BASELINES[kind], dtype), whole=kind != "mlp").items():
+    for label, model, x, by_name in networks(framework, dtype):
+        for name, method in by_name.items():
             e = method.explain(model, x, 1).numpy()
             key = f"{label}/{name}"
             found[key], found[f"{label}/output"] = e.attributions, e.score
             if e.delta is not None:
                 found[f"{key}/gap"] = np.abs(e.delta) / np.abs(e.score - e.baseline_score)
             met[key] = e.provenance.coverage
-            if (framework, dtype) == ("torch", "float64") and key.startswith(ILL_CONDITIONED):
-                off = (method.explain(*nets.rounded(make(), x, seed), 1).attributions.numpy() for seed in range(DRAWS))
-                found[f"{key}/rounded"] = np.array([difference(e.attributions, a) for a in off])
     return found, met
 
 
-def in_process(framework: str, dtype: str, out: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What ``explain`` finds in a process of its own."""
+def one(key: str, dtype: str, draw: int | None) -> np.ndarray:
+    """The attributions by "network/method" on PyTorch."""
+    label, _, name = key.partition("/")
+    model, x, by_name = next(rest for found, *rest in networks("torch", dtype, draw) if found == label)
+    return np.asarray(by_name[name].explain(model, x, 1).attributions.numpy())
+
+
+def in_process(
+    framework: str, dtype: str, out: Path, rounded: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
+    """What ``explain`` finds in a process of its own; of what is ``rounded``, how far rounding moves it instead."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_ENABLE_X64": "1"}
-    command = [sys.executable, "-m", "tests.rule_nets.worker", framework, dtype, str(out)]
+    command = [sys.executable, "-m", "tests.rule_nets.worker", framework, dtype, str(out), *rounded]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
@@ -78,6 +84,14 @@ def in_process(framework: str, dtype: str, out: Path) -> tuple[dict[str, np.ndar
     return arrays, json.loads(str(arrays.pop("met")))
 
 
+def main(framework: str, dtype: str, out: str, *keys: str) -> None:
+    """Explain, or measure rounding, and save."""
+    if keys:
+        arrays, met = to_arrays({key: measure(partial(one, key)) for key in keys}), {}
+    else:
+        arrays, met = explain(framework, dtype)
+    np.savez(out, met=json.dumps(met), **arrays)
+
+
 if __name__ == "__main__":
-    arrays, met = explain(sys.argv[1], sys.argv[2])
-    np.savez(sys.argv[3], met=json.dumps(met), **arrays)
+    main(*sys.argv[1:])

@@ -22,15 +22,17 @@ class Blank(keras.initializers.Zeros):
 
 def efficientnet_b0(dtype: str = "float32", seed: int = 0) -> keras.Model:
     """For images [B, 64, 64, 3] in 0 to 255, of ten classes, without a softmax."""
-    before = keras.config.dtype_policy()
+    before = keras.config.dtype_policy(), keras.config.floatx()
     keras.config.set_dtype_policy(dtype)
+    keras.config.set_floatx(dtype)  # of the inputs
     try:
         with keras.utils.custom_object_scope({"VarianceScaling": Blank}):
             model = keras.applications.EfficientNetB0(
                 weights=None, input_shape=(IMAGE, IMAGE, 3), classes=10, classifier_activation=None
             )
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(before[0])
+        keras.config.set_floatx(before[1])
     rng = np.random.Generator(np.random.Philox(seed))
     for layer in model.layers:
         if not isinstance(layer, keras.layers.Normalization):  # it would keep its old statistics on two of the backends
